@@ -1,0 +1,220 @@
+"""The scoring service under load: one reading a request, many clients, Arrow in bulk, start and memory.
+
+    python benchmarks/service.py [--bundle DIR] [--out benchmarks/results/service.json]
+
+Runs a service of its own on a free port. Without `--bundle` it serves the registry's champion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import multiprocessing
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableSequence
+
+START = 1_260_921_600  # 2009-12-16 00:00 UTC
+HISTORY = 21 * 1440  # readings behind the state that is sent: past the warming up, with a full profile
+SINGLES = 3000
+CLIENTS, SECONDS = 16, 8.0
+METERS, EACH, ROUNDS = 200, 1000, 5
+JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a registry says of its champion."""
+
+    version: str
+    bundle_dir: Path
+
+
+def power(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A plausible load in kW (n,)."""
+    rng = np.random.default_rng(seed)
+    hour = np.arange(n) / 60 % 24
+    return np.round(0.3 + 1.2 * np.exp(-((hour - 19) ** 2) / 5) + rng.gamma(2, 0.1, n), 3)
+
+
+def reading(k: int, kw: float) -> dict[str, Any]:
+    """One reading, `k` minutes after the start."""
+    return {"at": str(np.datetime64(START + 60 * k, "s")) + "Z", "active_power_kw": kw}
+
+
+def ask(connection: http.client.HTTPConnection, body: bytes, kind: str = JSON) -> bytes:
+    """One answered request."""
+    connection.request("POST", "/v1/score", body, {"Content-Type": kind})
+    response = connection.getresponse()
+    content = response.read()
+    if response.status != 200:
+        raise SystemExit(f"the service answered {response.status}: {content[:300]!r}")
+    return content
+
+
+def prepared(port: int, meter_id: str) -> dict[str, Any]:
+    """A meter with its state after `HISTORY` readings."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    past = [reading(k, kw) for k, kw in enumerate(power(HISTORY, 1).tolist())]
+    body = json.dumps({"meters": [{"meter_id": meter_id, "readings": past}]}).encode()
+    meter: dict[str, Any] = json.loads(ask(connection, body))["meters"][0]
+    return {"meter_id": meter_id, "state": meter["state"], "profile": meter["profile"]}
+
+
+def singles(port: int) -> dict[str, float]:
+    """One client, one reading with state a request, each with the state that the last one answered."""
+    meter = prepared(port, "single")
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    took = []
+    for k, kw in enumerate(power(SINGLES, 2).tolist()):
+        body = json.dumps({"meters": [{**meter, "readings": [reading(HISTORY + k, kw)]}]}).encode()
+        begun = time.perf_counter()
+        content = ask(connection, body)
+        took.append(time.perf_counter() - begun)
+        answer = json.loads(content)["meters"][0]
+        meter |= {"state": answer["state"], "profile": answer["profile"] or meter["profile"]}
+    found = np.array(took[SINGLES // 10 :]) * 1e3
+    return {f"p{q}_ms": round(float(np.percentile(found, q)), 3) for q in (50, 95, 99)}
+
+
+def client(port: int, number: int, until: float, counts: MutableSequence[int]) -> None:
+    """One of many clients."""
+    meter = prepared(port, f"client-{number}")
+    body = json.dumps({"meters": [{**meter, "readings": [reading(HISTORY, 1.0)]}]}).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    while time.time() < until - SECONDS:
+        ask(connection, body)
+    done = 0
+    while time.time() < until:
+        ask(connection, body)
+        done += 1
+    counts[number] = done
+
+
+def many(port: int) -> dict[str, float]:
+    """Requests a second with many clients."""
+    counts = multiprocessing.Array("l", CLIENTS)
+    until = time.time() + 10 + SECONDS
+    clients = [multiprocessing.Process(target=client, args=(port, k, until, counts)) for k in range(CLIENTS)]
+    for process in clients:
+        process.start()
+    for process in clients:
+        process.join()
+    return {"clients": CLIENTS, "requests_per_s": round(sum(counts) / SECONDS)}
+
+
+def bulk(port: int) -> dict[str, float]:
+    """Readings a second in Arrow, states going back and forth."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    names = [f"bulk-{k}" for k in range(METERS)]
+    states = profiles = pa.nulls(METERS, pa.binary())
+    rates = []
+    for turn in range(ROUNDS):
+        at = np.tile(START + 60 * (turn * EACH + np.arange(EACH)), METERS) * 1_000_000
+        fields = [pa.array(at).cast(pa.timestamp("us", tz="UTC")), pa.array(power(METERS * EACH, turn))]
+        structs = pa.StructArray.from_arrays(fields, names=["at", "active_power_kw"])
+        lists = pa.ListArray.from_arrays(pa.array(np.arange(METERS + 1, dtype=np.int32) * EACH), structs)
+        table = pa.table({"meter_id": names, "state": states, "profile": profiles, "readings": lists})
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        begun = time.perf_counter()
+        answer = pa.ipc.open_stream(ask(connection, sink.getvalue(), ARROW)).read_all()
+        rates.append(METERS * EACH / (time.perf_counter() - begun))
+        states, new = answer["state"].combine_chunks(), answer["profile"].combine_chunks()
+        profiles = pa.array(
+            [one or old for one, old in zip(new.to_pylist(), profiles.to_pylist(), strict=True)], pa.binary()
+        )
+    return {"readings_per_request": METERS * EACH, "readings_per_s": round(float(np.median(rates)))}
+
+
+def started(bundle: Path | None, run_dir: str, port: int) -> tuple[subprocess.Popen[bytes], float]:
+    """A service and the seconds until it was ready."""
+    settings = {"METERWATCH_RUN_DIR": run_dir, "METERWATCH_PORT": str(port)}
+    command = [sys.executable, __file__, "--serve", *([str(bundle)] if bundle else [])]
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **settings})
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return process, time.perf_counter() - begun
+        except OSError:
+            pass
+        if process.poll() is not None or time.perf_counter() - begun > 60:
+            process.kill()
+            raise SystemExit("the service did not become ready: is there a champion? (`dvc repro` makes one)")
+        time.sleep(0.01)
+
+
+def serve(bundle: str | None) -> None:
+    """The service's own process."""
+    from meterwatch.settings import load
+    from meterwatch.storage import models
+    from serving import app
+
+    if bundle is not None:
+        models.champion = lambda _: Found("0", Path(bundle))  # type: ignore[assignment, return-value]
+    app.serve(load())
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, help="serve this bundle rather than the registry's champion")
+    parser.add_argument("--out", type=Path, help="write the figures here")
+    parser.add_argument("--serve", nargs="?", const="", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve is not None:
+        serve(asked.serve or None)
+        return
+    port = free_port()
+    with tempfile.TemporaryDirectory() as run_dir:
+        process, ready = started(asked.bundle, run_dir, port)
+        resident = psutil.Process(process.pid)
+        figures: dict[str, Any] = {
+            "machine": f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}",
+            "ready_s": round(ready, 2),
+            "resident_mb_at_start": round(resident.memory_info().rss / 1e6),
+        }
+        measured: dict[str, Callable[[int], dict[str, float]]] = {"singles": singles, "many": many, "bulk": bulk}
+        try:
+            for name, measure in measured.items():
+                figures[name] = measure(port)
+                figures[name]["resident_mb"] = round(resident.memory_info().rss / 1e6)
+                print(name, figures[name], flush=True)
+        finally:
+            process.terminate()
+            process.wait()
+    print(json.dumps(figures, indent=1))
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Commands that look: how it runs, what was found, what was refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterwatch.commands.output import Json, print_json, print_table, told_time
+
+Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
+rejected = typer.Typer(help="Records that were refused.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, events, explain, export, sql):
+        app.command()(command)
+    app.add_typer(rejected, name="rejected")
+
+
+def status(as_json: Json = False) -> None:
+    """Lag, counts, versions and processes of this instance."""
+    from meterwatch.settings import load
+    from meterwatch.status import status as look
+
+    found = look(load())
+    if as_json:
+        print_json(found)
+        return
+    processes = ", ".join(f"{one['name']} ({one['id']})" for one in found["processes"])
+    rows = [{"what": name.replace("_", " "), "value": value} for name, value in found.items() if name != "processes"]
+    print_table([*rows, {"what": "processes", "value": processes or None}], {"what": "", "value": ""}, "")
+
+
+def events(
+    meter: Annotated[str | None, typer.Option(help="Of this meter only.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """Anomalies, the newest first."""
+    from meterwatch.settings import load
+    from meterwatch.storage import queries
+
+    with queries.reading(load()) as db:
+        rows, total = queries.events(db, meter, limit=limit)
+    for row in rows:
+        row.update({name: told_time(row[name]) for name in ("start_at", "end_at", "peak_at")})
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("event_id", "meter_id", "start_at", "end_at", "severity", "kind", "energy_kwh", "label")
+    print_table(rows, dict(zip(columns, columns, strict=True)), "no events")
+    if total > len(rows):
+        print(f"{total - len(rows):,} older ones: --limit shows more")
+
+
+def explain(
+    meter: Annotated[str, typer.Argument(help="The meter's id.")],
+    at: Annotated[str, typer.Argument(help="The reading's time, ISO-8601.")],
+) -> None:
+    """Say why a reading was judged so, as JSON (asks the running service)."""
+    from meterwatch.settings import load
+    from meterwatch.status import explain as ask
+
+    print_json(ask(load(), meter, at))
+
+
+def export(
+    table: Annotated[str, typer.Argument(help="verdicts or events.")],
+    file: Annotated[Path, typer.Argument(help="Ends in .csv or .parquet.")],
+    meter: Annotated[str | None, typer.Option(help="Of this meter only.")] = None,
+) -> None:
+    """Write verdicts or events to CSV or Parquet."""
+    from meterwatch.settings import load
+    from meterwatch.storage.export import export as write
+
+    print(f"{write(load(), table, file, meter):,} rows in {file}")
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT; nothing can be changed.")],
+    as_json: Json = False,
+) -> None:
+    """Ask the database."""
+    from meterwatch.settings import load
+    from meterwatch.storage import queries
+
+    with queries.reading(load()) as db:
+        rows = [dict(row) for row in db.execute(query)]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(rows, {name: name for name in (rows[0] if rows else ())}, "no rows")
+
+
+@rejected.command("list")
+def rejected_list(
+    samples: Annotated[int, typer.Option(min=0, help="Raw records shown of each reason.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Refused records by reason, the most frequent first."""
+    from meterwatch.settings import load
+    from meterwatch.storage import queries
+
+    with queries.reading(load()) as db:
+        rows = queries.rejected(db, samples)
+    if as_json:
+        print_json(rows)
+        return
+    lines = [
+        {"reason": row["reason"], "records": row["records"], "sample": sample[:80]}
+        for row in rows
+        for sample in row["samples"] or [b""]
+    ]
+    print_table(lines, {"reason": "reason", "records": "records", "sample": "newest"}, "nothing was rejected")

@@ -1,0 +1,68 @@
+"""Commands on the model registry."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from meterwatch.commands.output import Json, print_json, print_table
+
+models = typer.Typer(help="The registry: which model judges.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_(as_json: Json = False) -> None:
+    """Every registered version, the newest first."""
+    from meterwatch.settings import load
+    from meterwatch.storage.models import versions
+
+    rows: list[dict[str, Any]] = [
+        {"version": found.version, "aliases": sorted(found.aliases), "run_id": found.run_id,
+         "bundle_dir": str(found.bundle_dir)}
+        for found in versions(load())
+    ]  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        [{**row, "aliases": ", ".join(row["aliases"])} for row in rows],
+        {"version": "version", "aliases": "aliases", "run_id": "MLflow run"},
+        "no model is registered; `dvc repro` makes one",
+    )
+
+
+@models.command()
+def show(version: Annotated[str | None, typer.Argument(help="Default: the champion.")] = None) -> None:
+    """One version with its lineage, as JSON."""
+    from meterwatch.settings import load
+    from meterwatch.status import model
+
+    print_json(model(load(), version))
+
+
+@models.command()
+def promote(version: str) -> None:
+    """Make VERSION champion; the service takes it within a second."""
+    from meterwatch.settings import load
+    from meterwatch.storage import models as registry
+
+    registry.promote(load(), version)
+    print(f"version {version} is champion")
+
+
+@models.command()
+def rollback() -> None:
+    """Make the champion before the present one champion again."""
+    from meterwatch.settings import load
+    from meterwatch.storage import models as registry
+
+    settings = load()
+    registry.rollback(settings)
+    champion = registry.champion(settings)
+    print(f"version {champion.version if champion else '?'} is champion again")

@@ -1,0 +1,155 @@
+"""Commands that run something: everything at once, the broker, the service, the stream, a replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meterwatch.commands.output import Json, print_json, print_table, told_time
+
+File = Annotated[Path, typer.Argument(help="UCI text, plain or .xz.", exists=True, dir_okay=False, readable=True)]
+Rate = Annotated[str, typer.Option(metavar="N/s|max", help="Readings a second, as 50/s, or max.")]
+broker = typer.Typer(help="The Kafka broker of this instance.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, demo, serve, stream, replay):
+        app.command()(command)
+    app.add_typer(broker, name="broker")
+
+
+def up(
+    replay: Annotated[
+        Path | None, typer.Option(help="Send this file's readings.", exists=True, dir_okay=False, readable=True)
+    ] = None,
+    rate: Rate = "max",
+    exit_when_done: Annotated[
+        bool, typer.Option("--exit-when-done", help="End once all is stored: exit 0 only if nothing is missing.")
+    ] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the dashboard.")] = False,
+) -> None:
+    """Run broker, service with dashboard, stream and (if asked) a replay; Ctrl-C ends all of them."""
+    from meterwatch.settings import load
+    from streaming import supervisor
+
+    code = supervisor.up(load(), replay=replay, rate=rate, exit_when_done=exit_when_done, open_browser=open_browser)
+    raise typer.Exit(code)
+
+
+def demo(open_browser: Annotated[bool, typer.Option("--open", help="Open the dashboard.")] = False) -> None:
+    """Show it: make the models, then replay readings that they never saw, with one injected fault."""
+    from meterwatch.demo import demo as show
+    from meterwatch.settings import load
+
+    raise typer.Exit(show(load(), open_browser=open_browser))
+
+
+def serve() -> None:
+    """Run the scoring service with the dashboard."""
+    from meterwatch.logs import configure
+    from meterwatch.settings import load
+    from serving import app
+
+    settings = load()
+    configure(settings)
+    app.serve(settings)
+
+
+def stream(
+    once: Annotated[bool, typer.Option("--once", help="Process what is there, then end.")] = False,
+) -> None:
+    """Run the Spark job: topic, scoring service, database."""
+    from meterwatch.logs import configure
+    from meterwatch.settings import load
+    from streaming import pipeline
+
+    settings = load()
+    configure(settings)
+    pipeline.run(settings, once=once)
+
+
+def replay(
+    file: File,
+    meter: Annotated[str, typer.Option(help="The meter the readings are of.")] = "default",
+    rate: Rate = "max",
+    limit: Annotated[int | None, typer.Option(min=0, help="Send only so many lines.")] = None,
+    fmt: Annotated[str, typer.Option("--format", help="line (as it stands in the file) or json.")] = "line",
+    inject: Annotated[str | None, typer.Option(help="Inject a labelled fault of this kind, as left_on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send each data line of FILE to the topic as it is; nothing is repaired, bad lines reach quarantine."""
+    from meterwatch.settings import load
+    from streaming.replay import replay as send
+
+    result = send(load(), file, meter=meter, rate=rate, limit=limit, fmt=fmt, inject=inject)
+    per_second = result.acknowledged / result.seconds if result.seconds else 0.0
+    if as_json:
+        print_json({"sent": result.sent, "acknowledged": result.acknowledged, "failed": result.failed,
+                    "seconds": result.seconds, "rate": per_second})  # fmt: skip
+    else:
+        print(f"sent {result.sent:,}, acknowledged {result.acknowledged:,}, failed {result.failed:,}, "
+              f"{per_second:,.0f}/s")  # fmt: skip
+    raise typer.Exit(1 if result.failed else 0)
+
+
+@broker.command()
+def start() -> None:
+    """Start the broker and wait until it answers."""
+    from meterwatch.settings import load
+    from streaming.broker import Broker
+
+    print(Broker(load()).start())
+
+
+@broker.command()
+def stop() -> None:
+    """Stop the broker; its data stay."""
+    from meterwatch.settings import load
+    from streaming.broker import Broker
+
+    Broker(load()).stop()
+
+
+@broker.command()
+def status(as_json: Json = False) -> None:
+    """Say whether the broker runs; exit 1 if it does not."""
+    from meterwatch.settings import load
+    from streaming.broker import Broker
+
+    found = Broker(load()).status()
+    print_json(found) if as_json else print(found)
+
+
+@broker.command()
+def topic(as_json: Json = False) -> None:
+    """The topic's id and the offsets of each partition."""
+    from meterwatch.settings import load
+    from streaming.ledger import describe
+
+    settings = load()
+    found = describe({"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic)
+    rows = [
+        {"topic": found.name, "topic_id": found.topic_id, "partition": number, "first_offset": first, "end_offset": end}
+        for number, (first, end) in found.ends.items()
+    ]
+    print_json(rows) if as_json else print_table(rows, {name: name for name in rows[0]}, "")
+
+
+@broker.command()
+def records(
+    last: Annotated[int, typer.Option(min=1, help="Of each partition so many.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """The newest records of the topic, as they are."""
+    from meterwatch.settings import load
+    from streaming.records import newest
+
+    rows = [{**record._asdict(), "at": told_time(record.at)} for record in newest(load(), last)]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("partition", "offset", "at", "key", "value")
+    print_table(rows, dict(zip(columns, columns, strict=True)), "the topic is empty")

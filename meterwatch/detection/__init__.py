@@ -1,0 +1,1 @@
+"""The domain: values and arrays in, values and arrays out."""

@@ -1,0 +1,119 @@
+"""Anomalous readings merged into events.
+
+An event opens with an anomalous reading, goes on while the next one follows within `merge_gap_s`, and closes with
+the first accepted reading after that. Its energy is the sum of actual minus expected from its first to its last
+anomalous reading, in whole joules, so that it is the same however the stream is cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meterwatch.detection.memory import NEVER
+from meterwatch.detection.readings import Event
+from meterwatch.detection.slots import DEVIATION, MAX, MIN, MISMATCH, REST, RUN, VOLTAGE
+from meterwatch.detection.statistics import STATISTICS, Statistic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+FAST = -1  # the reason is the reading's distance from the expected, not a statistic
+JOULES_A_KWH = 3.6e6
+
+
+def severity(excess: float) -> float:
+    """0 at the threshold, 50 when ten times rarer, 75 when a hundred times, towards 100; `excess` in log10."""
+    return round(100.0 * (1.0 - float(0.5 ** max(excess, 0.0))), 3)
+
+
+def kind(why: int, energy: int) -> str:
+    """A probable kind in plain words, from the statistic that stood out at the peak and the energy's sign."""
+    if why == FAST:
+        return "sudden rise" if energy >= 0 else "sudden fall"
+    statistic = STATISTICS[why]
+    named = _named(statistic)
+    if named:
+        return named
+    return "unusually high consumption" if statistic.side > 0 else "unusually low consumption"
+
+
+def _named(statistic: Statistic) -> str | None:
+    by_series = {
+        RUN: "stuck reading",
+        REST: "sub-meters do not fit the total",
+        MISMATCH: "power does not fit voltage and current",
+        DEVIATION: "unusual course of the day",
+    }
+    if statistic.series == VOLTAGE:
+        return "voltage sag" if statistic.side < 0 else "high voltage"
+    if statistic.series == MIN:
+        return "base load raised"
+    if statistic.series == MAX and statistic.how == "max":
+        return "nothing switched on"
+    return by_series.get(statistic.series)
+
+
+def track(
+    hot: NDArray[np.void],
+    m: int,
+    event_prefix: str,
+    at: Ints,
+    anomalous: NDArray[np.bool_],
+    score: NDArray[np.float64],
+    why: NDArray[np.int16],
+    energy: Ints,
+    threshold: float,
+    gap_s: int,
+) -> list[Event]:
+    """Follow one meter through a segment of accepted readings and answer the events that it touched.
+
+    Args:
+        hot: all meters' records; row `m` is this one.
+        m: the meter's row, written into the events.
+        event_prefix: what stands before the start in an event's id.
+        at: times of the accepted readings, rising.
+        anomalous: the judged ones at or above the threshold.
+        score: NaN where not judged.
+        why: index of the statistic that stood out, FAST for the expectation.
+        energy: (actual - expected) x seconds in J; 0 where not judged.
+        threshold: what severity is counted from.
+        gap_s: anomalous readings closer than this are one event.
+    """
+    row, touched = hot[m], {}
+    start, last, peak = int(row["ev_start"]), int(row["ev_last"]), int(row["ev_peak"])
+    top, reason = float(row["ev_score"]), int(row["ev_why"])
+    total, pending = int(row["ev_energy"]), int(row["ev_pending"])
+    sums = np.append(0, np.cumsum(energy))
+    done = 0  # energy of readings before this place is in total or pending
+
+    def event(end: int | None) -> Event:
+        return Event(
+            m, f"{event_prefix}{start:x}", start, end, peak, severity(top - threshold), kind(reason, total),
+            total / JOULES_A_KWH,
+        )  # fmt: skip
+
+    for i in [*np.flatnonzero(anomalous).tolist(), len(at)]:
+        if start > NEVER:
+            ended = int(np.searchsorted(at, last + gap_s))
+            if ended < len(at) and ended <= i:
+                touched[start] = event(last)
+                start, pending = NEVER, 0
+        if i == len(at):
+            break
+        if start == NEVER:
+            start, total, top, pending, done = int(at[i]), 0, -np.inf, 0, i
+        total += pending + int(sums[i + 1] - sums[done])
+        pending, done, last = 0, i + 1, int(at[i])
+        if score[i] > top:
+            top, peak, reason = float(score[i]), int(at[i]), int(why[i])
+        touched[start] = event(None)
+    if start > NEVER:
+        pending += int(sums[-1] - sums[done])
+    row["ev_start"], row["ev_last"], row["ev_peak"], row["ev_score"], row["ev_why"] = start, last, peak, top, reason
+    row["ev_energy"], row["ev_pending"] = total, pending
+    hot[m] = row
+    return list(touched.values())

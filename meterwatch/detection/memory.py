@@ -1,0 +1,187 @@
+"""What a detector remembers of each meter, and its two-part codec.
+
+The state (hot, one fixed record of under 4 KB) changes with every reading. The profile (slot series of four and
+eight weeks) changes at most once a day, at a slot of the day that depends on the meter. Both carry a schema
+number, the meter they belong to, and a digest; `decode(encode(x)) == x` to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meterwatch.detection.errors import StateError
+from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SHORT_HISTORY, SLOTS_A_DAY
+from meterwatch.detection.slots import MEAN, MISSING, SERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+NEVER = -(2**40)  # a time before all others
+LENGTHS = tuple(HISTORY if k == MEAN else SHORT_HISTORY for k in range(len(SERIES)))
+
+HOT_DTYPE = np.dtype(
+    [
+        ("newest", "<i8"),  # time of the newest accepted reading
+        ("jump_at", "<i8"),  # time of a reading that was rejected as a clock jump just now
+        ("cadence", "<i4"),  # seconds between readings; negative while provisional, 0 until two have come
+        ("seen", "<i4"),  # readings with power, saturating
+        ("first_day", "<i4"),  # roll day of the first reading
+        ("day", "<i4"),  # roll day of the newest reading
+        ("last_power_at", "<i8"),
+        ("resumed_at", "<i8"),  # when readings with power came back after an absence
+        ("level", "<i8"),  # the meter's usual power in mW, by which it is made comparable with others
+        ("slot", "<i8"),  # the open slot
+        ("closed", "<i8"),  # slots below this one are closed
+        ("sums", "<i8", (5,)),  # of the open slot, in thousandths: power, rest, voltage, mismatch, residual
+        ("counts", "<i4", (5,)),  # readings behind each sum; none in the first: no open slot
+        ("largest", "<i8"),
+        ("least", "<i8"),
+        ("slot_run", "<i4"),
+        ("run", "<i4"),  # readings in a row that were the same in every channel
+        ("run_hash", "<u4"),
+        ("slow_score", "<f8"),  # of the last closed slot that was judged
+        ("slow_slot", "<i8"),
+        ("slow_why", "<i2"),
+        ("ev_start", "<i8"),  # the open event; NEVER: none
+        ("ev_last", "<i8"),
+        ("ev_peak", "<i8"),
+        ("ev_score", "<f8"),
+        ("ev_why", "<i2"),
+        ("ev_energy", "<i8"),  # joules above the expected, up to the last anomalous reading
+        ("ev_pending", "<i8"),  # and since then
+        ("recent_at", "<i8", (RECENT,)),
+        ("recent_hash", "<u4", (RECENT,)),
+        ("past_mw", "<i8", (PAST,)),
+        ("past_at", "<i8", (PAST,)),
+        ("hot", "<i2", (len(SERIES), HOT)),
+        ("hot_flag", "u1", (HOT,)),
+    ]
+)
+_HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
+_STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
+
+
+def meter_digest(meter_id: str) -> bytes:
+    """Eight bytes that stand for a meter in its state, its roll slot and its events' ids."""
+    return hashlib.blake2b(meter_id.encode(), digest_size=8, person=b"meterwatch").digest()
+
+
+@dataclass(slots=True)
+class Memory:
+    """The decoded states of a call's meters as arrays; changed in place while observing."""
+
+    hot: NDArray[np.void]  # (m,) of HOT_DTYPE
+    series: list[NDArray[np.int16]]  # per series (m, length)
+    flag: NDArray[np.uint8]  # (m, HISTORY) 1: the slot was anomalous
+    changed: NDArray[np.bool_]  # (m,) the profile differs from the one that came in
+    digests: list[bytes]
+    roll_slot: NDArray[np.int64]  # (m,) slot of the day at which the profile may change
+
+    @classmethod
+    def decode(
+        cls, meter_ids: Sequence[str], states: Sequence[bytes | None], profiles: Sequence[bytes | None]
+    ) -> Memory:
+        """Open each meter's state; None starts a meter anew.
+
+        Raises:
+            StateError: damaged, foreign or of another schema, naming the meter and the part.
+        """
+        m = len(meter_ids)
+        digests = [meter_digest(meter_id) for meter_id in meter_ids]
+        bodies = [
+            _FRESH if raw is None else _open(meter_id, "state", raw, _STATE_MAGIC, digest)[1]
+            for meter_id, raw, digest in zip(meter_ids, states, digests, strict=True)
+        ]
+        for meter_id, body in zip(meter_ids, bodies, strict=True):
+            if len(body) != HOT_DTYPE.itemsize:
+                raise StateError(meter_id, "state", "has a wrong length")
+        hot = np.frombuffer(b"".join(bodies), HOT_DTYPE).copy()
+        series = [np.full((m, length), MISSING, np.int16) for length in LENGTHS]
+        flag = np.zeros((m, HISTORY), np.uint8)
+        for i, raw in enumerate(profiles):
+            if raw is not None:
+                if states[i] is None:
+                    raise StateError(meter_ids[i], "profile", "came without a state")
+                _read_profile(meter_ids[i], raw, digests[i], i, series, flag)
+        roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
+        return cls(hot, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
+
+    def encode_states(self) -> list[bytes]:
+        """The hot parts, one a meter."""
+        size, raw = HOT_DTYPE.itemsize, self.hot.tobytes()
+        return [_seal(_STATE_MAGIC, 0, digest, raw[i * size : (i + 1) * size]) for i, digest in enumerate(self.digests)]
+
+    def encode_profiles(self) -> list[bytes | None]:
+        """The profiles that changed; None for the others."""
+        return [self._profile(i) if changed else None for i, changed in enumerate(self.changed)]
+
+    def _profile(self, i: int) -> bytes:
+        present, parts = 0, [np.packbits(self.flag[i]).tobytes()]
+        for k, series in enumerate(self.series):
+            row = series[i]
+            if (row == MISSING).all():
+                continue
+            present |= 1 << k
+            # Readings every half hour fill slots in pairs: one of each pair says it all.
+            pairs = row.reshape(-1, 2)
+            paired = bool((pairs[:, 0] == pairs[:, 1]).all())
+            parts.append(bytes([paired]) + (pairs[:, 0] if paired else row).tobytes())
+        return _seal(_PROFILE_MAGIC, present, self.digests[i], b"".join(parts))
+
+
+def _seal(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
+    check = hashlib.blake2b(body, digest_size=8, key=magic + digest).digest()
+    return _HEAD.pack(magic, SCHEMA, present, digest, check) + body
+
+
+def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> tuple[int, bytes]:
+    if len(raw) < _HEAD.size:
+        raise StateError(meter_id, part, "is too short")
+    found, schema, present, owner, check = _HEAD.unpack_from(raw)
+    body = raw[_HEAD.size :]
+    if found != magic:
+        raise StateError(meter_id, part, f"is not a {part}")
+    if schema != SCHEMA:
+        raise StateError(meter_id, part, f"has schema {schema}, this model reads {SCHEMA}")
+    if owner != digest:
+        raise StateError(meter_id, part, "belongs to another meter")
+    if hashlib.blake2b(body, digest_size=8, key=magic + digest).digest() != check:
+        raise StateError(meter_id, part, "was altered or cut")
+    return present, body
+
+
+def _read_profile(
+    meter_id: str, raw: bytes, digest: bytes, i: int, series: list[NDArray[np.int16]], flag: NDArray[np.uint8]
+) -> None:
+    present, body = _open(meter_id, "profile", raw, _PROFILE_MAGIC, digest)
+    place = HISTORY // 8
+    flag[i] = np.unpackbits(np.frombuffer(body, np.uint8, place))
+    for k, length in enumerate(LENGTHS):
+        if not present >> k & 1:
+            continue
+        paired, place = body[place], place + 1
+        count = length // 2 if paired else length
+        values = np.frombuffer(body, "<i2", count, place)
+        series[k][i] = np.repeat(values, 2) if paired else values
+        place += 2 * count
+
+
+def _fresh() -> bytes:
+    record = np.zeros(1, HOT_DTYPE)
+    for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed"):
+        record[name] = NEVER
+    record["day"] = record["first_day"] = -(2**31)
+    record["recent_at"] = record["past_at"] = NEVER
+    record["hot"] = MISSING
+    return record.tobytes()
+
+
+_FRESH = _fresh()

@@ -1,0 +1,107 @@
+"""The sequence model's runtime copy: a causal dilated convolution that expects the next reading.
+
+Its inputs are the `RECEPTIVE` readings with power before the judged one, and what is known of the judged time:
+the usual power there on earlier days and weeks, and the calendar. The judged reading itself is never an input.
+Outputs are the median and the distances to the 2.5 % and 97.5 % quantiles, in units of the meter's level under a
+signed logarithm. A segment in one call and a reading at a time give the same bits because at least `TILE`
+positions are always computed (ONNX Runtime takes another path for a single one).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from meterwatch.detection.params import PAST, SLOT_S
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+TILE = 16
+LARGEST = 8.0  # nothing beyond three hundred times the level is ever expected
+PAST_INPUTS = 2  # scaled power, scaled time since the reading before
+TIME_INPUTS = 12
+DAY_S, WEEK_S = 86_400, 604_800
+
+
+def scaled(power_mw: NDArray[np.int64] | Floats, level: Floats) -> Floats:
+    """Power as a signed logarithm in units of the meter's level; the inverse of `unscaled`."""
+    ratio = power_mw / (0.1 * level)
+    return np.sign(ratio) * np.log1p(np.abs(ratio))
+
+
+def unscaled(values: Floats, level: Floats) -> Floats:
+    """Milliwatts of scaled values."""
+    return np.sign(values) * np.expm1(np.abs(values)) * 0.1 * level
+
+
+def past_inputs(
+    power_mw: NDArray[np.int64], at: NDArray[np.int64], level: Floats, cadence: Floats
+) -> NDArray[np.float32]:
+    """Readings before the judged ones, (n, p) → (n, 2, p - 1); the first one only gives the second its distance."""
+    power = np.clip(scaled(power_mw[:, 1:], level[:, None]), -20, 20)
+    pause = np.log(np.clip((at[:, 1:] - at[:, :-1]) / cadence[:, None], 1.0, 1000.0))
+    return np.stack([power, pause], axis=1).astype(np.float32)
+
+
+def time_inputs(
+    at: NDArray[np.int64], context: tuple[Floats, Floats, Floats], level: Floats, cadence: Floats
+) -> NDArray[np.float32]:
+    """What is known of each judged time, (n,) → (12, n)."""
+    middle, low, high = (scaled(part, level) for part in context)
+    known = ~np.isnan(middle)
+    usual = np.where(known, middle, 0.0)
+    spread = np.where(known, high - low, 0.0)
+    hour = 2 * np.pi * (at % DAY_S) / DAY_S
+    weekday = (at // DAY_S + 3) % 7  # 1970-01-01 was a Thursday
+    rows = [
+        *np.clip(usual, -20, 20), *np.clip(spread, -20, 20), *known.astype(np.float64),
+        np.sin(hour), np.cos(hour), np.sin(2 * hour), np.cos(2 * hour),
+        (weekday >= 5).astype(np.float64), np.log(cadence / SLOT_S),  # noqa: PLR2004 - Saturday
+    ]  # fmt: skip
+    return np.stack(rows).astype(np.float32)
+
+
+class SequenceModel:
+    """Runs the exported network.
+
+    Args:
+        path: the ONNX file, inputs `past` (N, 2, L + RECEPTIVE - 1) and `time` (N, 12, L), output (N, 3, L).
+        band: factors on the lower and upper distance, from calibration (1, 1: as trained).
+    """
+
+    def __init__(self, path: Path, band: tuple[float, float] = (1.0, 1.0)) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # one reading must not wake a pool; bulk is parallel over requests
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.band = band
+
+    def expect(self, past: NDArray[np.float32], time: NDArray[np.float32]) -> Floats:
+        """Median, lower and upper bound on the scaled axis, (n, 2, L + R - 1) and (n, 12, L) → (n, 3, L)."""
+        length = time.shape[2]
+        pad = -length % TILE
+        if pad:
+            past = np.pad(past, ((0, 0), (0, 0), (0, pad)))
+            time = np.pad(time, ((0, 0), (0, 0), (0, pad)))
+        raw = self._session.run(None, {"past": past, "time": time})[0][:, :, :length].astype(np.float64)
+        raw = np.clip(np.nan_to_num(raw), -LARGEST, LARGEST)
+        middle = raw[:, 0]
+        return np.stack([middle, middle - self.band[0] * raw[:, 1], middle + self.band[1] * raw[:, 2]], axis=1)
+
+
+def windows(
+    ring: NDArray[np.int64], values: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64], length: int
+) -> NDArray[np.int64]:
+    """Each meter's remembered values, then its run of new ones, the last repeated: (n, PAST + length - 1)."""
+    if len(ring) == 1 and counts[0] == length:
+        return np.concatenate([ring[0], values[first[0] : first[0] + length - 1]])[None]
+    place = np.arange(PAST + length - 1)
+    fresh = values[first[:, None] + np.clip(place - PAST, 0, counts[:, None] - 1)]
+    return np.where(place < PAST, ring[:, np.minimum(place, PAST - 1)], fresh)

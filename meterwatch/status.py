@@ -1,0 +1,148 @@
+"""How an instance is doing: the ledger, the topic, the service and the processes, asked one by one."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+from meterwatch.storage import models, queries
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from meterwatch.settings import Settings
+
+COUNTS = ("records", "stored", "duplicates", "rejected", "held", "pruned")
+BROKER_SECONDS = 3.0
+
+
+class AskError(Exception):
+    """The running service could not be asked, or refused; the message says why."""
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Look at everything that can be looked at; what is away is None.
+
+    Returns:
+        `lag` (records on the topic that the ledger has not accounted for), the ledger's counts, `events`, `anomalous`,
+        `newest_at`, `model_version`, whether service and broker answer, and `processes` with their ids.
+    """
+    with queries.reading(settings) as db:
+        ledger = [row for row in queries.ledger(db) if row["topic"] == settings.kafka_topic]
+        counted = _counted(db)
+    ends = _ends(settings)
+    champion = models.champion(settings)
+    return {
+        "run_dir": str(settings.run_dir),
+        "broker": "answers" if ends is not None else "away",
+        "service": "ready" if _is_ready(settings) else "away",
+        "service_url": settings.service_url,
+        "model_version": champion.version if champion else None,
+        "lag": None if ends is None else lag(ends, ledger),
+        **{name: sum(row[name] for row in ledger) for name in COUNTS},
+        **counted,
+        "processes": _processes(settings),
+    }
+
+
+def lag(ends: tuple[str, dict[int, tuple[int, int]]], ledger: list[dict[str, Any]]) -> int:
+    """Records between the ledger's next offsets and the ends of the topic.
+
+    Args:
+        ends: the topic's id, and of each partition its first offset kept and the one after its newest record.
+        ledger: rows of `offsets`.
+    """
+    topic_id, partitions = ends
+    following = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == topic_id}
+    return sum(end - max(begin, following.get(number, begin)) for number, (begin, end) in partitions.items())
+
+
+def model(settings: Settings, version: str | None = None) -> dict[str, Any]:
+    """A registered version with the lineage that its bundle carries; the champion where none is named.
+
+    Raises:
+        AskError: there is no such version.
+    """
+    known = models.versions(settings)
+    found = next(
+        (one for one in known if (models.CHAMPION in one.aliases if version is None else one.version == version)), None
+    )
+    if found is None:
+        raise AskError(f"there is no {f'version {version}' if version else 'champion'}; `meterwatch models list` shows "
+                       "what there is, `dvc repro` makes one")  # fmt: skip
+    files = {name: found.bundle_dir / f"{name}.json" for name in ("manifest", "lineage")}
+    told = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
+    shown = {"version": found.version, "aliases": sorted(found.aliases), "run_id": found.run_id}
+    return {**shown, "bundle_dir": str(found.bundle_dir), **told}
+
+
+def explain(settings: Settings, meter_id: str, at: str) -> dict[str, Any]:
+    """Ask the running service why a reading was judged so.
+
+    Raises:
+        AskError: the service is away, or knows no such reading.
+    """
+    import httpx
+
+    url = f"{settings.service_url.split(',')[0].strip()}/v1/meters/{_quoted(meter_id)}/explain"
+    try:
+        answer = httpx.get(url, params={"at": at}, timeout=30)
+        told = answer.json()
+    except httpx.TransportError as error:
+        raise AskError(f"no service at {settings.service_url} ({error}); start it with `meterwatch serve`") from None
+    except ValueError:
+        raise AskError(f"{url} is no meterwatch service; check METERWATCH_SERVICE_URL") from None
+    if answer.is_error:
+        raise AskError(str(told.get("detail") or told.get("title") or answer.reason_phrase))
+    found: dict[str, Any] = told
+    return found
+
+
+def _quoted(meter_id: str) -> str:
+    from urllib.parse import quote
+
+    return quote(meter_id, safe="")
+
+
+def _counted(db: sqlite3.Connection) -> dict[str, Any]:
+    _, events = queries.events(db, limit=1)
+    meter = queries.latest_meter(db)
+    newest = queries.newest(db, meter) if meter is not None else None
+    return {
+        "events": events,
+        "anomalous": queries.statuses(db)["anomalous"],
+        "newest_at": newest["at"] if newest else None,
+    }
+
+
+def _ends(settings: Settings) -> tuple[str, dict[int, tuple[int, int]]] | None:
+    """The topic as the broker has it; None when nobody answers."""
+    first = settings.kafka_bootstrap_servers.split(",")[0].strip()
+    host, _, port = first.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=BROKER_SECONDS).close()
+    except OSError:
+        return None  # librdkafka would go on trying for as long as it is given
+    from streaming.ledger import BrokerAwayError, describe
+
+    try:
+        topic = describe(
+            {"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic, timeout=BROKER_SECONDS
+        )
+    except BrokerAwayError:
+        return None
+    return topic.topic_id, dict(topic.ends)
+
+
+def _is_ready(settings: Settings) -> bool:
+    from serving.client import Client
+
+    with Client(settings.service_url.split(",")[0].strip()) as client:
+        return client.ready()
+
+
+def _processes(settings: Settings) -> list[dict[str, Any]]:
+    from streaming.supervisor import processes
+
+    return processes(settings)

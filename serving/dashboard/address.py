@@ -1,0 +1,103 @@
+"""What a page shows is in its address, so that a link can be shared and the back button works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from urllib.parse import parse_qs, urlencode
+
+LIVE, EVENTS, OVERVIEW, HEALTH = "/meter", "/events", "/overview", "/health"
+RANGES = {"6h": 6 * 3600, "1d": 86_400, "1w": 7 * 86_400, "all": 0}  # seconds; 0: all there is
+RANGE_NAMES = {"6h": "6 hours", "1d": "1 day", "1w": "1 week", "all": "All"}
+DEFAULT_RANGE = "1d"
+LONGEST_ID = 256
+LAST_TIME = 7_258_118_400  # 2200-01-01
+
+
+class AddressError(Exception):
+    """An address asks for something that cannot be; the message is shown on the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is looked at: a meter (None: the one that reported last) and either a range up to now or a fixed window."""
+
+    meter_id: str | None = None
+    range: str = DEFAULT_RANGE
+    start: int | None = None  # unix seconds; both are set, or none
+    end: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the view follows the newest reading."""
+        return self.start is None
+
+    def window(self, oldest: int, newest: int) -> tuple[int, int]:
+        """(start, end) in unix seconds, for a meter with readings from `oldest` to `newest`."""
+        if self.start is not None and self.end is not None:
+            return self.start, self.end
+        length = RANGES[self.range]
+        return (newest - length if length else oldest), newest
+
+    def with_range(self, name: str) -> View:
+        """The same meter up to now."""
+        return replace(self, range=name, start=None, end=None)
+
+    def search(self, zone: tzinfo) -> str:
+        """The address' query, `?` included."""
+        query = {"meter": self.meter_id} if self.meter_id is not None else {}
+        if self.start is not None and self.end is not None:
+            query |= {"start": _written(self.start, zone), "end": _written(self.end, zone)}
+        else:
+            query |= {"range": self.range}
+        return "?" + urlencode(query)
+
+
+def parse(search: str | None, zone: tzinfo) -> View:
+    """Read the query of an address.
+
+    Args:
+        search: as in `?meter=default&range=1d` or `?meter=default&start=2007-11-01T10:00&end=2007-11-02`.
+        zone: the zone of times that name none.
+
+    Raises:
+        AddressError: an unknown range, a time that is none, or an end before its start.
+    """
+    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?"), keep_blank_values=True).items()}
+    meter_id = query.get("meter") or None
+    if meter_id is not None and len(meter_id) > LONGEST_ID:
+        raise AddressError(f"This address names a meter of {len(meter_id):,} characters; at most {LONGEST_ID} can be.")
+    name = query.get("range", DEFAULT_RANGE)
+    if name not in RANGES:
+        raise AddressError(f"There is no range {name!r}; choose one of {', '.join(RANGES)}.")
+    if "start" not in query and "end" not in query:
+        return View(meter_id, name)
+    if "start" not in query or "end" not in query:
+        raise AddressError("A range needs both a start and an end.")
+    start, end = _read(query["start"], zone), _read(query["end"], zone)
+    if end <= start:
+        raise AddressError("The end of this range is not after its start.")
+    return View(meter_id, name, start, end)
+
+
+def meter_query(meter_id: str | None) -> str:
+    """The query of an address that names no more than a meter; empty where there is none."""
+    return "?" + urlencode({"meter": meter_id}) if meter_id else ""
+
+
+def _read(text: str, zone: tzinfo) -> int:
+    try:
+        moment = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
+        at = int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())
+    except (ValueError, OverflowError):
+        raise AddressError(f"{text!r} is not a time; write it as 2007-11-30T18:00.") from None
+    if not 0 <= at <= LAST_TIME:
+        raise AddressError(f"{text!r} lies outside the years 1970 to 2199.")
+    return at
+
+
+def _written(at: int, zone: tzinfo) -> str:
+    local = datetime.fromtimestamp(at, UTC).astimezone(zone)
+    # The offset is written where the wall clock alone would be ambiguous: the hour that daylight saving repeats.
+    ambiguous = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return local.isoformat() if ambiguous else local.replace(tzinfo=None).isoformat()

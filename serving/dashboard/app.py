@@ -1,0 +1,79 @@
+"""Mounts the pages into the service's FastAPI app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dash import Dash, dcc, html
+
+from meterwatch.settings import zone_of
+from serving.dashboard import parts
+from serving.dashboard.attach import PageServer
+from serving.dashboard.callbacks import register
+from serving.dashboard.reads import Pages
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from meterwatch.settings import Settings
+
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+{%favicon%}
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def mount(app: FastAPI, settings: Settings) -> None:
+    """Add the pages to an app; they read the database of `settings` and show times in its zone.
+
+    Call after every other route was added and before the app starts.
+    """
+    zone = zone_of(settings.timezone)
+    pages = Dash(
+        __name__,
+        server=False,
+        backend=PageServer,
+        assets_folder=str(Path(__file__).parent / "assets"),
+        assets_ignore=r"worker",
+        index_string=INDEX,
+        title="meterwatch",
+        update_title="",
+        suppress_callback_exceptions=True,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+        add_log_handler=False,
+    )
+    pages.layout = _shell()
+    register(pages, Pages(settings, zone))
+    pages.init_app(app)
+    pages._setup_server()  # noqa: SLF001 - else done by the first request, which only `/` would trigger
+
+
+def _shell() -> html.Div:
+    """What every page has around it, and empty boxes of the right size in the place of what is being fetched."""
+    waiting = [html.Div(className=f"waiting-box {size}") for size in ("line", "low", "high")]
+    return html.Div(
+        [
+            dcc.Location(id="url", refresh="callback-nav"),
+            dcc.Store(id="tick"),
+            html.A("Skip to the content", href="#page", className="skip"),
+            html.Header(
+                [
+                    dcc.Link("meterwatch", href="/", className="brand"),
+                    html.Nav(id="nav", **parts.attributes(aria_label="Pages")),
+                    html.Span("Connecting", id="connection", className="connection", role="status"),
+                ],
+                className="top",
+            ),
+            html.Main(html.Div(waiting, id="page", **parts.attributes(aria_busy="true"))),
+        ]
+    )

@@ -1,0 +1,115 @@
+/* Tells the page when something new was stored, and keeps what is looked at in the address.
+ *
+ * One shared worker holds the event stream for all tabs: a browser grants six connections to a host, so a stream a tab
+ * would leave the seventh tab without any. Where there is no such worker the page asks every two seconds. An arrival only
+ * says that there is something new; what is shown is read afresh, at most once in the page's own time, so that a fast
+ * stream costs a page no more than a slow one. */
+(() => {
+  "use strict";
+  const POLL_MS = 2000;
+  const TITLES = { "/events": "Events", "/overview": "Overview", "/health": "Health" };
+  const WORDS = { open: "Live", lost: "Connection lost, trying again", paused: "Paused", waiting: "Connecting" };
+  let connection = "waiting";
+  let paused = false;
+  let news = false;
+  let shown = 0;
+  let timer = 0;
+  let count = 0;
+
+  const root = () => document.getElementById("page-root");
+  const set = (id, props) => window.dash_clientside.set_props(id, props);
+
+  function tell() {
+    const state = paused && connection === "open" ? "paused" : connection;
+    const element = document.getElementById("connection");
+    if (element && element.dataset.state !== state) {
+      set("connection", { children: WORDS[state], className: `connection ${state}`, "data-state": state });
+    }
+  }
+
+  function show() {
+    timer = 0;
+    if (!news || paused || document.hidden || !root()) return;
+    news = false;
+    shown = performance.now();
+    set("tick", { data: ++count });
+  }
+
+  function arrived() {
+    news = true;
+    if (timer || paused || document.hidden || !root()) return;
+    timer = setTimeout(show, Math.max(0, shown + Number(root().dataset.refreshMs) - performance.now()));
+  }
+
+  function connected(state) {
+    connection = state;
+    tell();
+    if (state === "open") arrived(); // whatever was missed meanwhile
+  }
+
+  function poll() {
+    setInterval(() => {
+      if (paused || document.hidden) return;
+      fetch("healthz", { cache: "no-store" })
+        .then((answer) => connected(answer.ok ? "open" : "lost"))
+        .catch(() => connected("lost"));
+    }, POLL_MS);
+  }
+
+  function listen() {
+    if (!window.SharedWorker) return poll();
+    const worker = new SharedWorker("/assets/stream-worker.js", "meterwatch");
+    worker.onerror = poll;
+    worker.port.onmessage = ({ data }) => (data === "new" ? arrived() : connected(data));
+    worker.port.start();
+    worker.port.postMessage("hello");
+    addEventListener("pagehide", () => worker.port.postMessage("bye"));
+    addEventListener("pageshow", (event) => event.persisted && worker.port.postMessage("hello"));
+  }
+
+  function query(search, changes) {
+    const wanted = new URLSearchParams(search);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === null) wanted.delete(name);
+      else wanted.set(name, value);
+    }
+    return `?${wanted}`;
+  }
+
+  const clock = (text) => String(text).replace(" ", "T").slice(0, 19);
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, {
+    meterwatch: {
+      /* A page was drawn: name it, and let its state be known. */
+      drawn(path) {
+        document.title = `${TITLES[path] || "Live"} · meterwatch`;
+        tell();
+        return "false";
+      },
+      /* Another meter was chosen: the range stays, a fixed window of the old meter stays too. */
+      choose(meter, search) {
+        const none = window.dash_clientside.no_update;
+        if (!root() || (meter || "") === root().dataset.meter) return none;
+        return query(search, { meter: meter || null });
+      },
+      /* The reader dragged across the chart: the address takes the range, and the picture is read anew for it. */
+      zoomed(change, search) {
+        const none = window.dash_clientside.no_update;
+        if (!change || change["xaxis.range[0]"] === undefined || !root()) return none;
+        const [start, end] = [clock(change["xaxis.range[0]"]), clock(change["xaxis.range[1]"])];
+        return query(search, { meter: root().dataset.meter, range: null, start, end });
+      },
+      pause(clicks) {
+        paused = clicks % 2 === 1;
+        tell();
+        if (!paused) show();
+        return [paused ? "Go on" : "Pause", String(paused)];
+      },
+    },
+  });
+
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) show();
+  });
+  listen();
+})();

@@ -1,0 +1,126 @@
+"""What the browser asks for: a page when the address changes, its moving parts when something new was stored."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from starlette.concurrency import run_in_threadpool
+
+from serving.dashboard import address, parts
+from serving.dashboard.address import AddressError
+from serving.dashboard.reads import Pages, UnknownMeterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+LIVE_MS, LISTS_MS, OVERVIEW_MS = 1000, 3000, 60_000  # least time between two updates of a page
+REFRESH_MS = {address.EVENTS: LISTS_MS, address.HEALTH: LISTS_MS, address.OVERVIEW: OVERVIEW_MS}
+NAMES = {address.LIVE: "Live", address.EVENTS: "Events", address.OVERVIEW: "Overview", address.HEALTH: "Health"}
+
+
+def register(app: Dash, pages: Pages) -> None:
+    """Connect the shell and the pages' moving parts to what `pages` reads."""
+    tick, search = Input("tick", "data"), State("url", "search")
+
+    @app.callback(
+        Output("page", "children"),
+        Output("nav", "children"),
+        Input("url", "pathname"),
+        Input("url", "search"),
+    )
+    async def page(path: str | None, query: str | None) -> tuple[html.Div, list[Any]]:
+        path, query = path or "/", query or ""
+        content, meter_id = await run_in_threadpool(_page, pages, path, query)
+        refresh = str(REFRESH_MS.get(path, LIVE_MS))
+        root = html.Div(content, id="page-root", **parts.attributes(data_refresh_ms=refresh, data_meter=meter_id))
+        return root, _navigation(path, meter_id)
+
+    @app.callback(
+        Output("live-chart", "figure"),
+        Output("live-verdict", "children"),
+        Output("live-events", "children"),
+        Output("live-newest", "data"),
+        tick,
+        search,
+        State("live-newest", "data"),
+        prevent_initial_call=True,
+    )
+    async def live(_: int, query: str | None, shown: int | None) -> tuple[Any, ...]:
+        moved = await run_in_threadpool(_quietly, pages.live, query or "", shown)
+        return moved or (no_update,) * 4
+
+    @app.callback(Output("events-body", "children"), tick, search, prevent_initial_call=True)
+    async def events(_: int, query: str | None) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.events, query or "") or no_update
+
+    @app.callback(Output("health-body", "children"), tick, prevent_initial_call=True)
+    async def health(_: int) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.health) or no_update
+
+    @app.callback(Output("overview-body", "children"), tick, search, prevent_initial_call=True)
+    async def overview(_: int, query: str | None) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.overview, query or "") or no_update
+
+    for name, outputs, inputs in (
+        ("drawn", Output("page", "aria-busy"), [Input("page", "children"), State("url", "pathname")]),
+        ("choose", Output("url", "search", allow_duplicate=True), [Input("meter", "value"), search]),
+        ("zoomed", Output("url", "search", allow_duplicate=True), [Input("live-chart", "relayoutData"), search]),
+        ("pause", [Output("pause", "children"), Output("pause", "aria-pressed")], [Input("pause", "n_clicks")]),
+    ):
+        app.clientside_callback(
+            ClientsideFunction("meterwatch", name), outputs, *inputs, prevent_initial_call=name in {"choose", "zoomed"}
+        )
+
+
+def _page(pages: Pages, path: str, query: str) -> tuple[list[Any], str]:
+    """A page's content and its meter, or what to say where there is none."""
+    try:
+        return pages.page(path, query)
+    except UnknownMeterError as error:
+        there = dcc.Link("Show the meter that reported last", href="/")
+        said = parts.notice("No such meter", f"No reading of a meter “{error}” is stored.", there)
+        return [said], ""
+    except AddressError as error:
+        return [parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href="/"))], ""
+    except sqlite3.Error as error:
+        log.warning("the page %s could not be read: %s", path, error)
+        return [
+            parts.notice(
+                "The database cannot be read",
+                f"It answers: {error}. It may be missing, or being brought to a new schema; this page tries again.",
+                command="meterwatch doctor",
+                state="broken",
+            )
+        ], ""
+
+
+def _quietly(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """None where a moving part cannot be read now: what is shown stays, and the next update tries again."""
+    try:
+        return read(*args, **kwargs)
+    except (UnknownMeterError, AddressError):
+        return None
+    except sqlite3.Error as error:
+        log.warning("an update could not be read: %s", error)
+        return None
+
+
+def _navigation(path: str, meter_id: str) -> list[Any]:
+    """The pages' names; a meter that is looked at stays the same from page to page."""
+    here = path if path in NAMES else address.LIVE
+    query = address.meter_query(meter_id)
+    return [
+        dcc.Link(
+            [name, html.Span(", this page", className="unseen")] if target == here else name,
+            href=target if target == address.HEALTH else target + query,
+            className="current" if target == here else "",
+        )
+        for target, name in NAMES.items()
+    ]

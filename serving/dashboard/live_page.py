@@ -1,0 +1,149 @@
+"""The live page: a meter's readings against what was expected, and the newest verdict in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dash import dcc, html
+
+from serving.dashboard import address, parts, wording
+from serving.dashboard.events_page import events_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
+
+    from serving.dashboard.address import View
+    from serving.dashboard.theme import Figure
+
+CHART_LABEL = "Actual power against the expected, with its 95 percent band and the anomalous readings"
+NO_EVENT = html.P("No event so far.", className="note")
+
+
+def page(
+    meters: Sequence[str],
+    view: View,
+    figure: Figure,
+    verdict: Sequence[Any],
+    events: Sequence[Any],
+    *,
+    newest: int | None,
+    zone: tzinfo,
+) -> list[Any]:
+    """The whole page; `verdict` and `events` are what the two cards hold, `newest` the time of the newest reading."""
+    return [
+        dcc.Store(id="live-newest", data=newest),
+        html.Div(
+            [
+                html.H1("Live"),
+                parts.meter_choice(meters, view.meter_id),
+                parts.segmented(
+                    [
+                        (name, address.LIVE + view.with_range(key).search(zone), view.live and key == view.range)
+                        for key, name in address.RANGE_NAMES.items()
+                    ],
+                    label="Range up to now",
+                ),
+                _following(view),
+            ],
+            className="controls",
+        ),
+        html.Section(
+            verdict, id="live-verdict", className="card verdict", **parts.attributes(aria_label="Newest verdict")
+        ),
+        parts.card(
+            "Actual against expected",
+            parts.chart(figure, CHART_LABEL, size="tall", chart_id="live-chart"),
+            note="Drag across the chart to look closer; the address keeps the range.",
+            wide=True,
+        ),
+        parts.card("Events of this meter", html.Div(events, id="live-events"), wide=True),
+    ]
+
+
+def _following(view: View) -> parts.Content:
+    if not view.live:
+        return html.Span("Looking at the past", className="past")
+    return html.Button("Pause", id="pause", className="button", n_clicks=0, **parts.attributes(aria_pressed="false"))
+
+
+def verdict_card(newest: Mapping[str, Any], *, zone: tzinfo) -> list[Any]:
+    """The newest verdict in words: status, score against threshold, expected, reason.
+
+    Args:
+        newest: `at`, `status`, `anomalous`, `score`, `threshold`, `active_power_kw`, `expected_kw`, `lower_kw`,
+            `upper_kw`, `reason`, `model_version`; numbers None where unknown.
+        zone: the zone of times.
+    """
+    status = str(newest["status"])
+    state = wording.verdict_state(status, anomalous=bool(newest["anomalous"]))
+    scored = status == "scored"
+    band = f"{wording.number(newest['lower_kw'], 2)} to {wording.number(newest['upper_kw'], 2, 'kW')}"
+    tiles = [
+        parts.tile("Actual", wording.number(newest["active_power_kw"], 3, "kW"), wording.moment(newest["at"], zone)),
+        parts.tile("Expected", wording.number(newest["expected_kw"], 3, "kW"), band if scored else ""),
+        parts.tile(
+            "Score",
+            wording.number(newest["score"], 2),
+            f"anomalous from {wording.number(newest['threshold'], 2)}" if scored else "",
+        ),
+    ]
+    return [
+        html.Div(
+            [
+                html.Span(className=f"mark {state}", **parts.attributes(aria_hidden="true")),
+                html.Div([html.Strong(wording.STATUS_WORDS[state], className="state"), html.P(_sentence(newest))]),
+            ],
+            className=f"finding {state}",
+        ),
+        html.Dl(tiles, className="tiles"),
+    ]
+
+
+def _sentence(newest: Mapping[str, Any]) -> str:
+    """Why: the model's own reason where it gives one, else what the score or the status means."""
+    status = str(newest["status"])
+    if status in wording.STATUS_SENTENCES:
+        return newest["reason"] or wording.STATUS_SENTENCES[status]
+    often = wording.rarity(float(newest["score"]))
+    if not newest["anomalous"]:
+        return f"Within the usual: in normal running, readings like this come {often}."
+    rarity = f"In normal running, readings like this come {often}."
+    return f"{newest['reason']}. {rarity}" if newest["reason"] else rarity
+
+
+def no_verdict() -> list[Any]:
+    """What the verdict's card holds before a meter has any reading."""
+    return [
+        html.Div(
+            [
+                html.Span(className="mark waiting", **parts.attributes(aria_hidden="true")),
+                html.Div(
+                    [
+                        html.Strong("Waiting for readings", className="state"),
+                        html.P(
+                            [
+                                "Nothing has arrived yet. Send a file of readings with ",
+                                html.Code("meterwatch replay FILE"),
+                                "; this page shows them as they come.",
+                            ]
+                        ),
+                    ]
+                ),
+            ],
+            className="finding waiting",
+        )
+    ]
+
+
+def recent_events(
+    events: Sequence[Mapping[str, Any]], view: View, *, zone: tzinfo, price: float, newest: int
+) -> list[Any]:
+    """The meter's newest events and the way to all of them."""
+    if not events:
+        return [NO_EVENT]
+    where = address.EVENTS + address.meter_query(view.meter_id)
+    return [
+        events_table(events, zone=zone, price=price, newest=newest, with_meter=False),
+        html.P(dcc.Link("All events of this meter", href=where)),
+    ]

@@ -1,0 +1,42 @@
+"""The overview: a meter's whole history in six pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dash import html
+
+from serving.dashboard import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serving.dashboard.address import View
+    from serving.dashboard.theme import Figure
+
+
+def page(meters: Sequence[str], view: View, body: Sequence[Any]) -> list[Any]:
+    """The whole page; `body` is the pictures or what stands in for them."""
+    return [
+        html.Div([html.H1("Overview"), parts.meter_choice(meters, view.meter_id)], className="controls"),
+        html.Div(body, id="overview-body", className="grid"),
+    ]
+
+
+def overview_body(
+    *, scatter: Figure, monthly: Figure, daily: Figure, week: Figure, voltage: Figure, correlation: Figure, spanned: str
+) -> list[Any]:
+    """The six pictures; `spanned` says in words which time they cover."""
+    return [
+        parts.card(
+            "Power over time",
+            parts.chart(scatter, "Power over time, anomalous readings marked"),
+            note=f"{spanned}. Thinned to what the screen can show: every extreme and every anomaly is kept.",
+            wide=True,
+        ),
+        parts.card("Daily totals", parts.chart(daily, "Energy of each day with its moving average"), wide=True),
+        parts.card("Monthly mean", parts.chart(monthly, "Mean power of each month with its two-month moving average")),
+        parts.card("Hours of the week", parts.chart(week, "Mean power by weekday and hour")),
+        parts.card("Voltage", parts.chart(voltage, "How often each voltage was read")),
+        parts.card("How the channels go together", parts.chart(correlation, "Correlation of the channels")),
+    ]

@@ -1,0 +1,90 @@
+"""What `/openapi.json` says beyond what FastAPI finds by itself: bodies that routes read on their own, and errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastapi.openapi.utils import get_openapi
+
+from serving.problems import MEDIA_TYPE
+from serving.schemas import SCORE_REQUEST, SENT_READING, SENT_READINGS, ProblemDetails
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+COMPONENTS = "#/components/schemas/"
+FACTS = {
+    400: "The body is not JSON, or not an Arrow stream.",
+    401: "No valid API key.",
+    403: "The key's role is not enough.",
+    404: "There is no such thing.",
+    409: "The registry does not allow it; the detail says why.",
+    406: "None of the media types that the Accept header takes.",
+    413: "Too many bytes, meters or readings.",
+    415: "Another media type.",
+    422: "A value is not acceptable; `errors` has its path.",
+    503: "Not now; Retry-After says when to come back.",
+}
+USUAL = (400, 401, 403, 422)
+
+
+def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route: the usual ones and those given."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"{COMPONENTS}ProblemDetails"}}}
+    return {code: {"description": FACTS[code], "content": content} for code in sorted({*USUAL, *codes})}
+
+
+def body_of(name: str, *binary: str) -> dict[str, Any]:
+    """The request body of a route that reads it by itself: JSON in a schema of `_components`, or binary types."""
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": COMPONENTS + name}}}
+    content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in binary}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def rows_as(name: str, *, description: str = "Rows in order of time.") -> dict[int | str, dict[str, Any]]:
+    """The answers of a route with rows: JSON with a list `name`, CSV or Arrow."""
+    rows = {
+        "type": "object",
+        "properties": {
+            name: {"type": "array", "items": {"type": "object"}},
+            "next": {"type": ["string", "null"], "description": "the cursor of the next page; null on the last"},
+        },
+        "required": [name, "next"],
+    }
+    content: dict[str, Any] = {"application/json": {"schema": rows}, "text/csv": {"schema": {"type": "string"}}}
+    content["application/vnd.apache.arrow.stream"] = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"description": description, "content": content}, **problems(404, 406)}
+
+
+def install(app: FastAPI) -> None:
+    """Make `/openapi.json` whole."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+            )
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(_components())
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _components() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    template = COMPONENTS + "{model}"
+    for name, schema in (
+        ("ScoreRequest", SCORE_REQUEST.json_schema(ref_template=template)),
+        ("SentReadings", SENT_READINGS.json_schema(ref_template=template)),
+        ("SentReading", SENT_READING.json_schema(ref_template=template)),
+        ("ProblemDetails", ProblemDetails.model_json_schema(ref_template=template)),
+    ):
+        found |= schema.pop("$defs", {})
+        found[name] = schema
+    return found

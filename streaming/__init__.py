@@ -1,0 +1,1 @@
+"""Kafka, the replay and the Spark job."""

@@ -1,0 +1,208 @@
+"""What becomes of each record: stored, a duplicate, or rejected with a reason. Pure, but for one look-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterwatch.detection.readings import DUPLICATE, GAP, LATE, REJECTED, SCORED, STATUSES, WARMING_UP
+from meterwatch.storage import meters
+from meterwatch.storage.meters import ABSENT, OTHER, SAME, Advance, Batch
+from streaming.scoring import NUMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from streaming.scoring import Grouped, Scored
+
+    Held = Callable[[pa.Table], NDArray[np.int8]]
+
+CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of the readings of a `Grouped`, in its order; each is exactly one of the three."""
+
+    stored: NDArray[np.bool_]
+    duplicate: NDArray[np.bool_]
+    rejected: NDArray[np.bool_]
+    late: NDArray[np.bool_]  # stored, but not in order
+    reason: pa.Array  # of the rejected ones; null elsewhere
+
+
+def decide(readings: Grouped, scored: Scored, held: Held) -> Outcome:
+    """Settle what the service, which has no table, could not: is an old reading new to us, a repetition, or a conflict?
+
+    Readings that the service took in order are stored. Of the others the table decides, and before it the records of
+    this batch that arrived earlier: the first value for a time holds.
+    """
+    status, reason = scored.status, scored.verdicts["reason"].combine_chunks()
+    stored = np.isin(status, (SCORED, WARMING_UP, GAP))
+    conflict = (status == REJECTED) & np.asarray(pc.fill_null(pc.equal(reason, CONFLICT), False))  # noqa: FBT003
+    open_ = np.isin(status, (LATE, DUPLICATE)) | conflict
+    same, other, late = np.zeros((3, len(status)), bool)
+    if open_.any():
+        found = np.full(len(status), ABSENT, np.int8)
+        found[open_] = held(_candidates(readings, np.flatnonzero(open_)))
+        absent = open_ & (found == ABSENT)
+        holder = _holders(readings, stored | absent)
+        repeats = _equal(readings.channels, readings.channels[holder])
+        first = holder == np.arange(len(status))
+        late = absent & first
+        same = (open_ & (found == SAME)) | (absent & ~first & repeats)
+        other = (open_ & (found == OTHER)) | (absent & ~first & ~repeats)
+    rejected = ((status == REJECTED) & ~open_) | other
+    reason = pc.if_else(pa.array(other), CONFLICT, reason)
+    reason = pc.if_else(pa.array(rejected), reason, pa.scalar(None, pa.string()))
+    return Outcome(stored | late, same, rejected, late, reason)
+
+
+def _candidates(readings: Grouped, rows: NDArray[np.int64]) -> pa.Table:
+    columns = [
+        readings.meter_ids.take(pa.array(readings.meter[rows])),
+        pa.array(readings.at[rows]),
+        *(pa.array(column, from_pandas=True) for column in readings.channels[rows].T),
+    ]
+    return pa.table(columns, schema=meters.CANDIDATES)
+
+
+def _holders(readings: Grouped, eligible: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) For each eligible reading the first eligible one of the same meter and time; for the others themselves."""
+    holder = np.arange(len(eligible))
+    rows = np.flatnonzero(eligible)
+    meter, at = readings.meter[rows], readings.at[rows]
+    order = np.lexsort((rows, at, meter))
+    begins = np.ones(len(rows), bool)
+    begins[1:] = (np.diff(meter[order]) != 0) | (np.diff(at[order]) != 0)
+    firsts = rows[order][begins]
+    holder[rows[order]] = firsts[np.cumsum(begins) - 1]
+    return holder
+
+
+def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether all channels are equal; missing equals missing."""
+    alike: NDArray[np.bool_] = ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
+    return alike
+
+
+def compose(
+    records: pa.Table,
+    judged: tuple[Grouped, Scored, Outcome] | None,
+    source: tuple[str, str],
+    ledger: Mapping[int, int],
+) -> Batch:
+    """Put together all that is written for a batch.
+
+    Args:
+        records: the batch's records as `parse` made them, none of them accounted for yet.
+        judged: its readings with what became of them; None where it has none.
+        source: topic id and topic.
+        ledger: partition to next_offset, as it is before this batch.
+    """
+    rejected = [_rejected(records, np.flatnonzero(records["reason"].is_valid()), None)]
+    tables = {
+        "readings": meters.READINGS.empty_table(),
+        "verdicts": meters.VERDICTS.empty_table(),
+        "events": meters.EVENTS.empty_table(),
+        "states": meters.STATES.empty_table(),
+        "profiles": meters.PROFILES.empty_table(),
+    }
+    stored = duplicate = np.zeros(0, np.int64)
+    if judged is not None:
+        readings, scored, outcome = judged
+        stored, duplicate = readings.row[outcome.stored], readings.row[outcome.duplicate]
+        rejected.append(
+            _rejected(records, readings.row[outcome.rejected], outcome.reason.filter(pa.array(outcome.rejected)))
+        )
+        tables = {
+            "readings": _readings(records, readings, outcome),
+            "verdicts": _verdicts(readings, scored, outcome),
+            "events": scored.events.select(meters.EVENTS.names).cast(meters.EVENTS),
+            "states": _states(readings, scored, outcome),
+            "profiles": _profiles(scored),
+        }
+    quarantine = pa.concat_tables(rejected)
+    advances = _advances(records, stored, duplicate, quarantine, ledger)
+    return Batch(*source, **tables, rejected=quarantine, advances=advances)
+
+
+def _readings(records: pa.Table, readings: Grouped, outcome: Outcome) -> pa.Table:
+    places = records.select(["partition", "offset"]).take(pa.array(readings.row[outcome.stored]))
+    keys = _keys(readings, outcome)
+    channels = [pa.array(column, from_pandas=True) for column in readings.channels[outcome.stored].T]
+    return pa.table([*keys, *channels, places["partition"], places["offset"]], schema=meters.READINGS)
+
+
+def _keys(readings: Grouped, outcome: Outcome) -> list[pa.Array]:
+    meter = readings.meter[outcome.stored]
+    return [readings.meter_ids.take(pa.array(meter)), pa.array(readings.at[outcome.stored])]
+
+
+def _verdicts(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
+    """The service's verdicts on what is stored; a late one has no numbers and nothing to say."""
+    rows = pa.array(np.flatnonzero(outcome.stored))
+    is_late, unscored = pa.array(outcome.late), pa.array(scored.status != SCORED)
+    status = np.where(outcome.late, LATE, scored.status)
+    columns = {"status": pa.array(STATUSES).take(pa.array(status))}
+    for name in (*NUMBERS, "anomalous"):
+        column = scored.verdicts[name].combine_chunks()
+        columns[name] = pc.if_else(unscored, pa.scalar(None, column.type), column)
+    reason = scored.verdicts["reason"].combine_chunks()
+    silent = pc.or_(is_late, pc.fill_null(pc.equal(reason, ""), True))  # noqa: FBT003
+    columns["reason"] = pc.if_else(silent, pa.scalar(None, pa.string()), reason)
+    columns["model_version"] = scored.verdicts["model_version"].combine_chunks()
+    keys = dict(zip(("meter_id", "at"), _keys(readings, outcome), strict=True))
+    chosen = {name: column.take(rows) for name, column in columns.items()}
+    return pa.table({**keys, **chosen}).select(meters.VERDICTS.names).cast(meters.VERDICTS)
+
+
+def _states(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
+    in_order = outcome.stored & ~outcome.late
+    newest = np.maximum.reduceat(np.where(in_order, readings.at, np.iinfo(np.int64).min), readings.bounds[:-1])
+    none = ~np.logical_or.reduceat(in_order, readings.bounds[:-1])
+    table = scored.states.append_column("at", pa.array(newest, mask=none))
+    return table.select(meters.STATES.names).cast(meters.STATES)
+
+
+def _profiles(scored: Scored) -> pa.Table:
+    changed = scored.states.filter(scored.states["profile"].is_valid())
+    return changed.select(meters.PROFILES.names).cast(meters.PROFILES)
+
+
+def _rejected(records: pa.Table, rows: NDArray[np.int64], reason: pa.Array | None) -> pa.Table:
+    """Records kept whole, with the reason given or, without one, their own."""
+    chosen = records.take(pa.array(rows))
+    reasons = chosen["reason"] if reason is None else reason
+    columns = [chosen["partition"], chosen["offset"], chosen["key"], chosen["value"], reasons]
+    return pa.table(columns, names=meters.REJECTED.names).cast(meters.REJECTED)
+
+
+def _advances(
+    records: pa.Table,
+    stored: NDArray[np.int64],
+    duplicate: NDArray[np.int64],
+    quarantine: pa.Table,
+    ledger: Mapping[int, int],
+) -> list[Advance]:
+    partition, offset = records["partition"].to_numpy(), records["offset"].to_numpy()
+    refused = quarantine["partition"].to_numpy()
+    return [
+        Advance(
+            number,
+            ledger.get(number),
+            int(offset[partition == number].max()) + 1,
+            records=int((partition == number).sum()),
+            stored=int((partition[stored] == number).sum()),
+            duplicates=int((partition[duplicate] == number).sum()),
+            rejected=int((refused == number).sum()),
+            held=0,
+        )
+        for number in np.unique(partition).tolist()
+    ]

@@ -1,0 +1,100 @@
+"""Where to begin reading: the database's own high-water offsets, held against the topic as the broker has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+EARLIEST = -2  # Kafka's own word for "from the first record there is"
+
+
+class StreamError(Exception):
+    """The stream cannot go on; the message names the fact and the next step."""
+
+
+class BrokerAwayError(StreamError):
+    """No broker answers at the address, or it has no such topic yet."""
+
+
+class Topic(NamedTuple):
+    """A topic as the broker has it now."""
+
+    name: str
+    topic_id: str
+    ends: Mapping[int, tuple[int, int]]  # partition: (first offset kept, offset after the newest record)
+
+
+def describe(config: Mapping[str, str | int], name: str, *, timeout: float = 10.0) -> Topic:
+    """Ask the broker for a topic.
+
+    Args:
+        config: librdkafka properties, `bootstrap.servers` among them.
+        name: the topic.
+        timeout: seconds to wait for the broker.
+
+    Raises:
+        BrokerAwayError: no broker, or no such topic.
+    """
+    admin = AdminClient({**config, "log_level": 0})
+    try:
+        told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
+        ends = [
+            {
+                part.partition: found.result().offset
+                for part, found in admin.list_offsets(
+                    {TopicPartition(name, p.id): spec for p in told.partitions}, request_timeout=timeout
+                ).items()
+            }
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        ]
+    except KafkaException as error:
+        raise BrokerAwayError(
+            f"topic {name!r} at {config['bootstrap.servers']}: {error.args[0].str()}; "
+            "start the broker with `meterwatch broker start`"
+        ) from error
+    return Topic(name, str(told.topic_id), {p: (ends[0][p], ends[1][p]) for p in sorted(ends[0])})
+
+
+def starting_offsets(topic: Topic, ledger: pa.Table, *, accept_new_topic: bool) -> dict[int, int]:
+    """The next offset of each partition that the ledger knows.
+
+    Args:
+        topic: what the broker has.
+        ledger: the database's rows of every topic that had this name.
+        accept_new_topic: read a topic that replaced the one read so far, from its start.
+
+    Raises:
+        StreamError: the ledger and the broker cannot both be right. Nothing is skipped silently.
+    """
+    mine = ledger.filter([topic_id == topic.topic_id for topic_id in ledger["topic_id"].to_pylist()])
+    known = dict(zip(mine["partition"].to_pylist(), mine["next_offset"].to_pylist(), strict=True))
+    others = sorted(set(ledger["topic_id"].to_pylist()) - {topic.topic_id})
+    if others and not known and not accept_new_topic:
+        raise StreamError(
+            f"topic {topic.name!r} is not the one that was read so far: the broker's has id {topic.topic_id}, the "
+            f"database knows {', '.join(others)}. Either go on with the new topic from its start "
+            "(`meterwatch stream --accept-new-topic`: stored readings stay, equal ones are counted as duplicates), "
+            "or stop and bring back the old broker's data"
+        )
+    for partition, offset in known.items():
+        first, end = topic.ends.get(partition, (0, 0))
+        if offset > end:
+            raise StreamError(
+                f"partition {partition} of topic {topic.name!r}: the database has read up to offset {offset}, the "
+                f"broker ends at {end}: records are gone from the broker. Either delete and make the topic anew and "
+                "go on with it (`meterwatch stream --accept-new-topic`), or stop and bring back the broker's data"
+            )
+        if offset < first:
+            raise StreamError(
+                f"partition {partition} of topic {topic.name!r}: the broker has deleted the records {offset} to "
+                f"{first - 1}, which were never read. Either bring back the broker's data, or make the topic anew and "
+                "go on with it (`meterwatch stream --accept-new-topic`)"
+            )
+    return known

@@ -1,0 +1,175 @@
+"""The Spark job: Kafka, parse, score through the service, and one transaction a batch.
+
+What is where when a batch is killed: Spark's checkpoint counts for nothing. Every start throws it away and reads from
+the database's own offsets, and records below them are skipped: a batch is in the database whole, or is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.migrate import database_path
+from serving.client import Client, ServiceRefused, ServiceUnavailable
+from streaming.batches import Batches
+from streaming.jars import connector_jars
+from streaming.ledger import EARLIEST, BrokerAwayError, StreamError, Topic, describe, starting_offsets
+from streaming.parse import parse
+from streaming.scoring import AnswerError
+from streaming.session import spark_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+    from pyspark.sql import SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+    from meterwatch.settings import Settings
+
+LOG = logging.getLogger("meterwatch.stream")
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+PATIENCE_ONCE = 30.0  # `--once` is for scripts: a broker that is away that long is an error
+
+
+class Stopped(Exception):  # noqa: N818
+    """The stream was told to end while it waited."""
+
+
+def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = False) -> None:
+    """Read the topic into the database until told to stop (SIGTERM, SIGINT), or once until its end.
+
+    Raises:
+        StreamError: the ledger and the broker disagree, the service refuses, Spark or a broker fails.
+        DatabaseError: the database is newer, damaged, full, or written by another stream.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with MeterStore(database_path(settings.database_url)) as store:
+        try:
+            topic = _topic(settings, stop, once=once)
+            offsets = starting_offsets(topic, store.ledger(topic.name), accept_new_topic=accept_new_topic)
+            batches = Batches(store, _patient(settings, stop), topic, offsets)
+            if settings.stream_metrics_port:
+                batches.metrics.serve(settings.stream_metrics_port)
+            session = spark_session(settings.spark_master, settings.run_dir / "spark", connector_jars(settings))
+            for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
+                signal.signal(number, lambda *_: stop.set())
+            _read(session, settings, topic, batches, stop, once=once)
+        except Stopped:
+            LOG.info("stopped before a batch began")
+
+
+def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
+    """Wait for the broker and the topic."""
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return describe({"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic)
+        except BrokerAwayError as error:
+            if once and time.monotonic() - began > PATIENCE_ONCE:
+                raise
+            if not told:
+                LOG.warning("waiting: %s", error)
+                told = True
+        if stop.wait(1.0):
+            raise Stopped
+
+
+def _patient(settings: Settings, stop: threading.Event) -> Callable[[pa.Table], pa.Table]:
+    """Ask the service, however long it is away: nothing is committed meanwhile."""
+    clients = [Client(url.strip()) for url in settings.service_url.split(",")]
+
+    def ask(request: pa.Table) -> pa.Table:
+        wait, turn = FIRST_WAIT, 0
+        while True:
+            try:
+                answer = clients[turn % len(clients)].score_table(request)
+            except ServiceUnavailable as error:
+                if turn == 0:
+                    LOG.warning("service away, nothing is committed until it is back: %s", error)
+                turn += 1
+                if stop.wait(wait):
+                    raise Stopped from None
+                wait = min(wait * 2, LONGEST_WAIT)
+            except ServiceRefused as error:
+                raise StreamError(f"the service at {settings.service_url} refuses a batch: {error}") from error
+            else:
+                if turn:
+                    LOG.warning("service is back after %d tries", turn)
+                return answer
+
+    return ask
+
+
+def _read(
+    session: SparkSession, settings: Settings, topic: Topic, batches: Batches, stop: threading.Event, *, once: bool
+) -> None:
+    checkpoint = settings.run_dir / "spark" / "checkpoint"
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    begin = {str(number): batches.offsets.get(number, EARLIEST) for number in topic.ends}
+    records = (
+        session.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
+        .option("subscribe", topic.name)
+        .option("startingOffsets", json.dumps({topic.name: begin}))
+        .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
+        .option("failOnDataLoss", "true")
+        .load()
+    )
+    parsed = parse(records, timezone=settings.timezone, partitions=len(topic.ends))
+    writer = parsed.writeStream.foreachBatch(batches).option("checkpointLocation", str(checkpoint.absolute()))
+    if once:
+        writer = writer.trigger(availableNow=True)
+    else:
+        writer = writer.trigger(processingTime=f"{settings.trigger_seconds} seconds")
+    LOG.info("reading topic %s (id %s) from %s", topic.name, topic.topic_id, begin)
+    try:
+        query = writer.start()
+        while not stop.wait(0.2) and query.isActive:
+            batches.metrics.lag(_lag(query, batches, topic))
+        batches.ending = True
+        with batches.running:  # the batch on its way is finished first; the next one sees that the end was asked for
+            pass
+        query.stop()
+        _raise_failure(batches, query)
+    except (PySparkException, Py4JError) as error:
+        _raise_failure(batches, None)
+        raise StreamError(f"Spark ended: {_first_line(str(error))}") from error
+
+
+def _lag(query: StreamingQuery, batches: Batches, topic: Topic) -> dict[int, int]:
+    progress = query.lastProgress
+    if not progress or not progress["sources"][0]["latestOffset"]:
+        return {}
+    ends = progress["sources"][0]["latestOffset"]
+    ends = json.loads(ends) if isinstance(ends, str) else ends
+    return {
+        int(number): max(0, int(end) - batches.offsets.get(int(number), topic.ends.get(int(number), (0, 0))[0]))
+        for number, end in ends[topic.name].items()
+    }
+
+
+def _raise_failure(batches: Batches, query: StreamingQuery | None) -> None:
+    if isinstance(batches.failure, Stopped):
+        return
+    if isinstance(batches.failure, AnswerError):
+        raise StreamError(str(batches.failure)) from batches.failure
+    if batches.failure is not None:
+        raise batches.failure
+    if query is not None and (error := query.exception()) is not None:
+        raise StreamError(f"Spark ended: {_first_line(str(error))}") from error
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "without a word")

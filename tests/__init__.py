@@ -1,0 +1,1 @@
+"""Tests; `tests.households` makes the readings that they run on."""

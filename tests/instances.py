@@ -1,0 +1,102 @@
+"""A private instance of meterwatch for a test: own directory and ports, driven as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+PREFIX = "METERWATCH_"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(what: str, condition: Callable[[], Any], *, seconds: float) -> Any:
+    """Ask until the answer is true; fails with what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.05)
+    return found
+
+
+class Instance:
+    """Everything below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.dir = directory
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.kafka, self.http = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.http}"
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)},
+            "NO_COLOR": "1",
+            "METERWATCH_RUN_DIR": str(self.dir),
+            "METERWATCH_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.kafka}",
+            "METERWATCH_PORT": str(self.http),
+        }
+
+    def run(self, *words: object, seconds: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `meterwatch` with these words to its end."""
+        command = [str(BIN / "meterwatch"), *map(str, words)]
+        done = subprocess.run(
+            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+        )
+        assert not check or done.returncode == 0, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def spawn(self, *words: object) -> subprocess.Popen[str]:
+        """Start `meterwatch` with these words; its output goes into a file beside the instance."""
+        with (self.dir / f"test-{words[0]}.log").open("a") as log:
+            command = [str(BIN / "meterwatch"), *map(str, words)]
+            return subprocess.Popen(command, env=self.env, cwd=ROOT, stdout=log, stderr=log, text=True)
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` says."""
+        told: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return told
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        with closing(sqlite3.connect(f"file:{self.dir}/meterwatch.db?mode=ro", uri=True, timeout=30)) as db:
+            return db.execute(sql).fetchall()
+
+    def stored(self) -> int:
+        """Readings in the database; 0 before there is one."""
+        if not (self.dir / "meterwatch.db").exists():
+            return 0
+        return int(self.rows("SELECT coalesce(sum(stored), 0) FROM offsets")[0][0])
+
+    def processes(self) -> list[str]:
+        """Command lines of the processes that name this instance's directory or run with it."""
+        found = []
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            try:
+                words = process.info["cmdline"] or []
+                mine = process.environ().get("METERWATCH_RUN_DIR") == str(self.dir)
+            except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+            if process.pid != os.getpid() and (mine or any(str(self.dir) in word for word in words)):
+                found.append(" ".join(words))
+        return found

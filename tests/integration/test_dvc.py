@@ -1,0 +1,214 @@
+"""The pipeline in a fresh clone: DVC, MLflow and every stage for real, on two months and small models."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meterwatch.settings import Settings
+from meterwatch.storage import models
+
+ROOT = Path(__file__).parents[2]
+DVC = Path(sys.executable).with_name("dvc")
+PARTS = (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "dvc.lock", "params.yaml", "scripts", "training",
+         "meterwatch", "data/raw/.gitignore", "data/remote", "mlruns/README.md")  # fmt: skip
+RAW = "data/raw/household_power_consumption_2007.txt.xz"
+STAGES = ["prepare", "forest", "sequence", "calibrate", "evaluate", "register"]
+SMALL = {
+    "splits": {"household_power_consumption_2007": {
+        "train": "2007-01-01", "calibrate": "2007-02-05", "evaluate": "2007-02-25", "end": "2007-03-15",
+    }},
+    "forest": {"trees": 8, "sample": 128},
+    "sequence": {"filters": 4, "epochs": 1, "segments": 200},
+    "calibrate": {"copies": 1, "iterations": 8, "folds": 2, "faults_per_month": 12.0},
+    "evaluate": {"copies": 1, "faults_per_month": 6.0},
+    "seed_3sigma": {"units": 4, "epochs": 1, "windows": 500},
+}  # fmt: skip
+
+
+def clone(place: Path) -> Path:
+    """What git holds, committed anew, with the environment beside it."""
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            (place / part).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, place / part)
+    shutil.copy(ROOT / f"{RAW}.dvc", place / f"{RAW}.dvc")
+    (place / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "\n/.venv\n")
+    (place / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "all"]):
+        subprocess.run(["git", *words], cwd=place, check=True)
+    return place
+
+
+def dvc(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("METERWATCH_")}
+    return subprocess.run([DVC, *words], cwd=place, capture_output=True, text=True, check=False, env=env)
+
+
+def told(place: Path, changes: dict[str, dict[str, object]]) -> None:
+    path = place / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    for section, few in changes.items():
+        values[section] |= few
+    path.write_text(yaml.safe_dump(values))
+
+
+def ran(place: Path, *words: str) -> list[str]:
+    """The stages that `dvc repro` ran."""
+    done = dvc(place, "repro", *words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+
+
+def settings(place: Path) -> Settings:
+    return Settings(mlflow_tracking_uri=f"sqlite:///{place}/mlruns/mlflow.db")
+
+
+def sums(place: Path) -> dict[str, str]:
+    """Every output's hash."""
+    outs = [path for folder in ("prepared", "models", "reports") for path in (place / "data" / folder).rglob("*")]
+    return {str(p.relative_to(place)): hashlib.sha256(p.read_bytes()).hexdigest() for p in outs if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which the pipeline has run once, from nothing."""
+    place = clone(tmp_path_factory.mktemp("pipeline"))
+    told(place, SMALL)
+    assert ran(place) == STAGES
+    return place
+
+
+def test_pull_brings_the_data_though_no_output_was_ever_pushed(tmp_path: Path) -> None:
+    place = clone(tmp_path / "clone")
+
+    pulled, status = dvc(place, "pull"), dvc(place, "status", f"{RAW}.dvc")
+
+    assert pulled.returncode == 0, pulled.stderr
+    assert "up to date" in status.stdout
+    recorded = yaml.safe_load((place / f"{RAW}.dvc").read_text())["outs"][0]["md5"]
+    assert recorded == hashlib.md5((place / RAW).read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def test_a_run_ends_with_a_champion_whose_files_are_whole(project: Path) -> None:
+    champion = models.champion(settings(project))
+
+    assert champion is not None
+    from meterwatch.detection.detector import Detector
+
+    assert Detector.load(champion.bundle_dir).bundle_hash == champion.tags[models.BUNDLE_SHA256]
+
+
+def test_the_run_is_in_mlflow_as_one_parent_with_its_stages_and_detectors(project: Path) -> None:
+    with closing(sqlite3.connect(project / "mlruns" / "mlflow.db")) as db:
+        runs = {name: (run, status) for run, name, status in db.execute("SELECT run_uuid, name, status FROM runs")}
+        parents = dict(db.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.parentRunId'"))
+        keys = {key for (key,) in db.execute("SELECT DISTINCT key FROM metrics")}
+    top = [run for run, _ in runs.values() if run not in parents]
+    assert len(top) == 1
+    assert set(parents.values()) == set(top)
+    assert {*STAGES, "meterwatch", "seed-3sigma", "weigher"} <= set(runs)
+    assert {status for _, status in runs.values()} == {"FINISHED"}
+    assert len(keys) >= 20
+    figures = {path.stem for path in (project / "mlruns" / "artifacts").rglob("*.png")}
+    assert {"power_over_time", "voltage_histogram", "correlation", "anomalies", "recall_by_kind"} <= figures
+    assert not [p for p in (project / "mlruns").rglob("*") if p.suffix in {".pkl", ".pickle", ".joblib"}]
+
+
+def test_nothing_runs_when_nothing_changed(project: Path) -> None:
+    assert ran(project) == []
+
+
+def test_a_registry_that_is_gone_is_made_again_and_only_it(project: Path) -> None:
+    for path in (project / "mlruns").iterdir():
+        if path.name != "README.md":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    assert ran(project) == ["register"]
+    assert models.champion(settings(project)) is not None
+    assert ran(project) == []
+
+
+def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None:
+    import mlflow
+    import numpy as np
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    from meterwatch.detection.detector import Detector
+    from training.prepared import read
+    from training.series import together
+
+    champion = models.champion(settings(project))
+    assert champion is not None
+    frame = pq.read_table(project / "data/prepared/readings.parquet").slice(0, 6000).to_pandas()
+    frame["at"] = pd.to_datetime(frame["at"], unit="s")
+    month = read(project / "data/prepared").series.between(0, int(frame["at"].iloc[-1].timestamp()) + 1)
+    expected = Detector.load(champion.bundle_dir).observe(["m"], [None], [None], together([month])).verdicts
+
+    mlflow.set_tracking_uri(settings(project).mlflow_tracking_uri)
+    found = mlflow.pyfunc.load_model("models:/meterwatch@champion").predict(frame)
+
+    np.testing.assert_array_equal(found["score"].to_numpy(), expected.score)
+    np.testing.assert_array_equal(found["anomalous"].to_numpy(), expected.anomalous)
+    assert np.isfinite(expected.score).any()
+
+
+def test_a_parameter_runs_what_depends_on_it(project: Path) -> None:
+    told(project, {"seed_3sigma": {"k": 4.0}})
+
+    assert ran(project) == ["evaluate", "register"]
+
+
+def test_a_parameter_that_does_not_exist_is_named(project: Path) -> None:
+    before = (project / "params.yaml").read_text()
+    told(project, {"forest": {"tres": 3}})
+
+    done = dvc(project, "repro", "forest")
+
+    (project / "params.yaml").write_text(before)
+    assert done.returncode != 0
+    assert "forest.tres" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_file_stops_the_pipeline_with_its_rows_and_the_champion_stays(project: Path) -> None:
+    before = models.champion(settings(project))
+    lines = ["Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;"
+             "Sub_metering_1;Sub_metering_2;Sub_metering_3"]  # fmt: skip
+    lines += [f"{1 + i // 1440}/1/2007;{i // 60 % 24:02}:{i % 60:02}:00;400;0;240;1.7;0;0;0" for i in range(20 * 1440)]
+    (project / "data/raw/watts.txt").write_text("\n".join(lines))
+    kept = (project / "params.yaml").read_text()
+    dates = {"train": "2007-01-01", "calibrate": "2007-01-07", "evaluate": "2007-01-13", "end": "2007-01-19"}
+    told(project, {"prepare": {"file": "watts.txt", "least_days": 5}, "splits": {"watts": dates}})
+
+    done = dvc(project, "repro")
+
+    (project / "params.yaml").write_text(kept)
+    assert done.returncode != 0
+    assert "looks like W" in done.stderr
+    assert "row 1 (2007-01-01 00:00:00)" in done.stderr
+    assert before == models.champion(settings(project))
+
+
+@pytest.mark.long
+def test_two_runs_from_nothing_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    again = clone(tmp_path / "again")
+    told(again, SMALL)
+    told(project, SMALL)
+    ran(project)
+    ran(again)
+
+    assert sums(project) == sums(again)

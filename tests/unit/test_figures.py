@@ -1,0 +1,238 @@
+"""The figures: columns in, plotly's dictionaries out, checked without a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plotly import graph_objects
+
+from serving.dashboard import overview_figures, theme
+from serving.dashboard.columns import local_seconds, times, with_breaks
+from serving.dashboard.live_figures import live_figure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UTC_ZONE = ZoneInfo("UTC")
+PARIS = ZoneInfo("Europe/Paris")
+START = int(datetime(2007, 11, 1, tzinfo=UTC).timestamp())
+
+
+def unpacked(values: dict[str, str]) -> NDArray[Any]:
+    """A plotly typed array as numbers."""
+    return np.frombuffer(base64.b64decode(values["bdata"]), f"<{values['dtype']}")
+
+
+def trace(figure: theme.Figure, name: str) -> dict[str, Any]:
+    """The one trace of a name."""
+    found: dict[str, Any]
+    (found,) = [one for one in figure["data"] if one.get("name") == name]
+    return found
+
+
+def readings(n: int, *, anomalous: tuple[int, ...] = (), step: int = 60) -> dict[str, NDArray[Any]]:
+    """Columns of `n` readings whose power is their number."""
+    power = np.arange(n, dtype=float)
+    found = np.zeros(n, bool)
+    found[list(anomalous)] = True
+    return {
+        "at": START + step * np.arange(n),
+        "active_power_kw": power,
+        "expected_kw": power - 0.5,
+        "lower_kw": power - 1,
+        "upper_kw": power + 1,
+        "score": np.where(found, 1.5, -2.0),
+        "threshold": np.zeros(n),
+        "anomalous": found,
+    }
+
+
+def drawn(columns: dict[str, NDArray[Any]], spans: tuple[tuple[int, int], ...] = ()) -> theme.Figure:
+    """The live figure of columns, over just their time."""
+    at = columns["at"]
+    window = (int(at[0]), int(at[-1])) if len(at) else (START, START + 3600)
+    return live_figure(columns, spans, window=window, zone=UTC_ZONE, view="?")
+
+
+def test_live_figure_draws_each_line_with_its_values() -> None:
+    figure = drawn(readings(5))
+    assert unpacked(trace(figure, "Actual")["y"]).tolist() == [0, 1, 2, 3, 4]
+    assert unpacked(trace(figure, "Expected")["y"]).tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
+    band = trace(figure, "Expected, 95 % band")
+    assert unpacked(band["y"]).tolist() == [1, 2, 3, 4, 5]
+    assert unpacked(figure["data"][0]["y"]).tolist() == [-1, 0, 1, 2, 3]
+    assert band["fill"] == "tonexty"
+
+
+def test_anomalous_readings_differ_in_shape_as_well_as_in_colour() -> None:
+    figure = drawn(readings(8, anomalous=(2, 6)))
+    normal, anomalous = trace(figure, "Actual")["marker"], trace(figure, "Anomalous")["marker"]
+    assert normal["symbol"] != anomalous["symbol"]
+    assert normal["color"] != anomalous["color"]
+    assert unpacked(trace(figure, "Anomalous")["y"]).tolist() == [2, 6]
+    assert unpacked(trace(figure, "Anomalous")["x"]).tolist() == [(START + 120) * 1000, (START + 360) * 1000]
+
+
+def test_the_legend_names_anomalies_before_there_is_one() -> None:
+    nowhere = trace(drawn(readings(4)), "Anomalous")
+    assert np.isnan(unpacked(nowhere["y"])).tolist() == [True]
+
+
+def test_a_hole_in_the_readings_breaks_the_line() -> None:
+    columns = readings(20)
+    columns["at"][10:] += 7200
+    power = unpacked(trace(drawn(columns), "Actual")["y"])
+    assert np.flatnonzero(np.isnan(power)).tolist() == [10]
+    assert np.nanmax(power) == 19
+
+
+def test_close_anomalies_in_a_thinned_series_do_not_break_the_line_elsewhere() -> None:
+    thin = START + 86_400 * np.arange(60)
+    close = int(thin[30]) + 60 * np.arange(1, 100)
+    at = np.sort(np.concatenate([thin, close]))
+    columns = readings(len(at)) | {"at": at, "anomalous": np.isin(at, close)}
+    assert not np.isnan(unpacked(trace(drawn(columns), "Actual")["y"])).any()
+
+
+def test_events_are_tinted_behind_the_readings() -> None:
+    (shape,) = drawn(readings(30), ((START + 300, START + 600),))["layout"]["shapes"]
+    assert (shape["x0"], shape["x1"]) == ((START + 300) * 1000, (START + 600) * 1000)
+    assert shape["layer"] == "below"
+
+
+def test_no_readings_say_so() -> None:
+    figure = drawn(readings(0))
+    assert figure["data"] == []
+    assert "No readings" in figure["layout"]["annotations"][0]["text"]
+
+
+def test_times_are_the_zones_and_the_axis_says_which() -> None:
+    figure = live_figure(readings(3), (), window=(START, START + 120), zone=PARIS, view="?")
+    assert figure["layout"]["xaxis"]["title"]["text"] == "Time (Europe/Paris)"
+    assert unpacked(trace(figure, "Actual")["x"])[0] == (START + 3600) * 1000
+
+
+@given(at=st.lists(st.integers(0, 4_000_000_000), max_size=40))
+def test_local_seconds_equal_the_standard_librarys(at: list[int]) -> None:
+    expected = []
+    for one in at:
+        offset = datetime.fromtimestamp(one, UTC).astimezone(PARIS).utcoffset()
+        assert offset is not None
+        expected.append(one + int(offset.total_seconds()))
+    assert expected == local_seconds(np.asarray(at, np.int64), PARIS).tolist()
+
+
+@given(
+    steps=st.lists(st.sampled_from([60, 60, 60, 61, 5000]), min_size=1, max_size=60), resolution=st.floats(1.0, 1000.0)
+)
+def test_breaks_keep_every_reading_in_order(steps: list[int], resolution: float) -> None:
+    at = START + np.cumsum(steps)
+    power = np.arange(len(at), dtype=float)
+    broken_at, broken = with_breaks(at, {"power": power}, resolution=resolution)
+    kept = ~np.isnan(broken["power"])
+    assert power.tolist() == broken["power"][kept].tolist()
+    assert at.tolist() == broken_at[kept].tolist()
+    assert (np.diff(broken_at) > 0).all()
+
+
+def overview() -> dict[str, theme.Figure]:
+    """One of each overview figure, of small made-up values."""
+    months, days = ["2007-10", "2007-11", "2007-12"], ["2007-12-01", "2007-12-02"]
+    return {
+        "scatter": overview_figures.scatter_figure(readings(9, anomalous=(3,)), zone=UTC_ZONE, view="?"),
+        "monthly": overview_figures.monthly_figure(
+            months, np.array([1.0, 2.0, 4.0]), np.array([np.nan, 1.5, 3.0]), view="?"
+        ),
+        "daily": overview_figures.daily_figure(
+            days, np.array([20.0, 30.0]), np.array([np.nan, 25.0]), window=2, view="?"
+        ),
+        "week": overview_figures.week_figure(np.arange(168.0).reshape(7, 24), zone=UTC_ZONE, view="?"),
+        "voltage": overview_figures.voltage_figure(np.array([230.0, 235.0, 240.0]), np.array([7, 9]), view="?"),
+        "correlation": overview_figures.correlation_figure(
+            ["active_power_kw", "voltage_v"], np.array([[1.0, -0.4], [-0.4, np.nan]]), view="?"
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["scatter", "monthly", "daily", "week", "voltage", "correlation"])
+def test_every_figure_is_plain_json_that_plotly_accepts(name: str) -> None:
+    figure = overview()[name]
+    json.dumps(figure, allow_nan=False)
+    graph_objects.Figure(figure)  # refuses what plotly's schema does not know
+
+
+def test_the_live_figure_is_plain_json_that_plotly_accepts() -> None:
+    figure = drawn(readings(12, anomalous=(4,)), ((START, START + 60),))
+    json.dumps(figure, allow_nan=False)
+    graph_objects.Figure(figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "unit"),
+    [
+        ("scatter", "xaxis", "(UTC)"),
+        ("scatter", "yaxis", "(kW)"),
+        ("monthly", "yaxis", "(kW)"),
+        ("daily", "yaxis", "(kWh)"),
+        ("week", "xaxis", "(UTC)"),
+        ("voltage", "xaxis", "(V)"),
+    ],
+)
+def test_axes_say_their_unit_or_zone(name: str, axis: str, unit: str) -> None:
+    assert overview()[name]["layout"][axis]["title"]["text"].endswith(unit)
+
+
+def test_the_scatter_parts_normal_from_anomalous() -> None:
+    figure = overview()["scatter"]
+    assert unpacked(trace(figure, "Normal")["y"]).tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+    assert unpacked(trace(figure, "Anomalous")["y"]).tolist() == [3]
+    assert trace(figure, "Normal")["marker"]["color"] == theme.NORMAL
+    assert trace(figure, "Anomalous")["marker"]["color"] == theme.ANOMALOUS
+
+
+def test_the_monthly_average_starts_in_the_second_month() -> None:
+    average = unpacked(trace(overview()["monthly"], "Two-month moving average")["y"])
+    assert np.isnan(average[0])
+    assert average[1:].tolist() == [1.5, 3.0]
+
+
+def test_voltage_bars_stand_in_the_middle_of_their_bins() -> None:
+    (bars,) = overview()["voltage"]["data"]
+    assert unpacked(bars["x"]).tolist() == [232.5, 237.5]
+    assert unpacked(bars["y"]).tolist() == [7, 9]
+
+
+def test_an_unknown_correlation_stays_empty() -> None:
+    (heat,) = overview()["correlation"]["data"]
+    assert heat["z"] == [[1.0, -0.4], [-0.4, None]]
+
+
+def contrast(colour: str, ground: str) -> float:
+    """The contrast of two colours as WCAG counts it."""
+
+    def luminance(text: str) -> float:
+        parts = [int(text[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(colour), luminance(ground)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#191f26"])
+@pytest.mark.parametrize("colour", [theme.NORMAL, theme.ANOMALOUS, theme.EXPECTED, theme.AVERAGE])
+def test_every_line_can_be_seen_on_the_light_and_on_the_dark_page(colour: str, ground: str) -> None:
+    assert contrast(colour, ground) >= 3
+
+
+def test_packed_times_are_an_eighth_of_a_list() -> None:
+    at = START + 60 * np.arange(1000)
+    assert len(times(at, UTC_ZONE)["bdata"]) < 11 * 1000

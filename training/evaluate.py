@@ -1,0 +1,203 @@
+"""Stage `evaluate`: how much is found for how many false alarms, beside the baseline and each part alone.
+
+The evaluation months are copied, each copy is filled with other faults, and every detector judges the same copies.
+What is judged goes through `Detector.observe`, from the state that the months before left.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meterwatch.detection.alarms import Scored
+from meterwatch.detection.detector import Detector
+from meterwatch.detection.evaluation import coverage, pinball, recall_at_budgets, summary
+from meterwatch.detection.faults import inject_many
+from meterwatch.detection.rounds import Trace
+from training import prepared, seed_3sigma, tracking
+from training.checks import cadence_s
+from training.native import BUNDLE
+from training.params import load
+from training.series import Series, together
+from training.stages import command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from meterwatch.detection.faults import Label
+    from meterwatch.detection.readings import Verdicts
+    from training.params import Evaluate
+    from training.prepared import Prepared
+    from training.tracking import Run
+
+    Floats = NDArray[np.float64]
+
+REPORTS = Path("data/reports")
+EVALUATION = REPORTS / "evaluation.json"  # every figure of every detector
+METRICS = REPORTS / "metrics"  # the few that one compares, a file a detector: `dvc metrics show` makes them rows
+PLOTS = REPORTS / "plots"
+COMPARED = ("recall", "rate", "precision", "delay_h", "vus_pr", "shipped_recall", "shipped_rate", "coverage",
+            "ordinary_false_alarms_a_month")  # fmt: skip
+OURS = "meterwatch"
+QUANTILES = {"lower_kw": 0.025, "expected_kw": 0.5, "upper_kw": 0.975}
+CURVE_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One copy of the evaluation months, judged."""
+
+    series: Series
+    labels: Sequence[Label]
+    verdicts: Verdicts
+    trace: Trace
+
+
+def judge(detector: Detector, data: Prepared, told: Evaluate) -> tuple[Judged, list[Judged]]:
+    """The evaluation months as they are, and filled with faults, each from the state that the months before left."""
+    before, months = data.part("train", "calibrate"), data.part("evaluate")
+    known = detector.observe([before.meter_id], [None], [None], together([before]))
+
+    def one(series: Series, labels: Sequence[Label]) -> Judged:
+        trace = Trace()
+        seen = detector.observe([series.meter_id], known.states, known.profiles, together([series]), trace)
+        return Judged(series, labels, seen.verdicts, trace)
+
+    copies = []
+    for copy in range(told.copies):
+        channels, labels = inject_many(
+            months.at, months.channels, seed=told.seed + copy, per_month=told.faults_per_month
+        )
+        copies.append(one(Series(months.meter_id, months.at, channels), labels))
+    return one(months, []), copies
+
+
+def detectors(copies: Sequence[Judged], baseline: seed_3sigma.Seed) -> dict[str, list[Scored]]:
+    """What each detector says of each copy: the whole, its parts alone, and the baseline."""
+    cadence = cadence_s(copies[0].series.at)
+    out: dict[str, list[Scored]] = {OURS: [], "forest": [], "weigher": [], "sequence": [], seed_3sigma.NAME: []}
+    for copy in copies:
+        slots, readings = np.concatenate(copy.trace.slot_at), np.concatenate(copy.trace.reading_at)
+        out[OURS].append(Scored(copy.series.at, copy.verdicts.score, copy.labels, cadence))
+        for name, values in (("forest", copy.trace.forest), ("weigher", copy.trace.weighed)):
+            out[name].append(Scored(slots, np.concatenate(values), copy.labels, cadence_s(slots)))
+        out["sequence"].append(Scored(readings, np.abs(np.concatenate(copy.trace.residual)), copy.labels, cadence))
+        score = baseline.score(copy.series.channels[0])
+        out[seed_3sigma.NAME].append(Scored(copy.series.at, score, copy.labels, cadence))
+    return out
+
+
+def figures_of(
+    scored: Mapping[str, Sequence[Scored]], shipped: Mapping[str, float], budget: float
+) -> dict[str, dict[str, float]]:
+    """Named figures by detector; those of the shipped threshold only where there is one."""
+    out = {}
+    for name, meters in scored.items():
+        prefix = f"at_{budget:g}_"
+        found = summary(meters, shipped.get(name, np.inf), [budget])
+        out[name] = {
+            key.removeprefix(prefix): round(float(value), _DIGITS)
+            for key, value in found.items()
+            if np.isfinite(value) and (name in shipped or not key.startswith("shipped_"))
+        }
+    return out
+
+
+def expectation(clean: Judged, threshold: float) -> dict[str, float]:
+    """How good the expected values are, and what alarms ordinary months raise."""
+    actual, verdicts = clean.series.channels[0], clean.verdicts
+    out = {"coverage": coverage(actual, verdicts.lower_kw, verdicts.upper_kw)}
+    for name, quantile in QUANTILES.items():
+        out[f"pinball_{name}"] = pinball(actual, getattr(verdicts, name), quantile)
+    scored = Scored(clean.series.at, verdicts.score, [], cadence_s(clean.series.at))
+    out["ordinary_false_alarms_a_month"] = summary([scored], threshold, [])["shipped_rate"]
+    out["scored_share"] = float(np.isfinite(verdicts.score).mean())
+    return {name: round(value, _DIGITS) for name, value in out.items() if np.isfinite(value)}
+
+
+def main() -> None:
+    """Run the stage."""
+    told, data = load(), prepared.read()
+    detector = Detector.load(BUNDLE)
+    asked = {"evaluate": told.evaluate.model_dump(), "seed_3sigma": told.seed_3sigma.model_dump()}
+    with tracking.stage("evaluate", asked, {**data.tags, "bundle_sha256": detector.bundle_hash}) as run:
+        clean, copies = judge(detector, data, told.evaluate)
+        baseline = seed_3sigma.fit(data.part("train").channels[0], told.seed_3sigma)
+        scored = detectors(copies, baseline)
+        threshold = detector.params.threshold
+        found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, told.evaluate.budget)
+        found[OURS] |= expectation(clean, threshold)
+        curves = {
+            name: [at.counted.recall for at in recall_at_budgets(meters, CURVE_BUDGETS)]
+            for name, meters in scored.items()
+        }
+        _tables(found, curves)
+        _log(run, found, curves, clean, baseline)
+        for name, values in found.items():
+            budget = f"{told.evaluate.budget:g} false alarm a meter and month"
+            print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget}")
+
+
+def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]]) -> None:
+    """What `dvc metrics` and `dvc plots` show, and all of it for the next stage."""
+    for folder in (METRICS, PLOTS):
+        folder.mkdir(parents=True, exist_ok=True)
+    EVALUATION.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    for name, values in found.items():
+        few = {key: values[key] for key in COMPARED if key in values}
+        (METRICS / f"{name}.json").write_text(json.dumps(few, indent=1) + "\n")
+    kinds = ["detector,kind,recall"]
+    for name, values in found.items():
+        kinds += [f"{name},{kind},{value}" for kind, value in _by_kind(values).items()]
+    (PLOTS / "recall_by_kind.csv").write_text("\n".join(kinds) + "\n")
+    lines = ["detector,false_alarms,recall"]
+    for name, recalls in curves.items():
+        lines += [f"{name},{budget:g},{value:.6f}" for budget, value in zip(CURVE_BUDGETS, recalls, strict=True)]
+    (PLOTS / "recall_by_budget.csv").write_text("\n".join(lines) + "\n")
+
+
+def _by_kind(values: Mapping[str, float]) -> dict[str, float]:
+    severities = ("faint", "clear", "plain")
+    names = (key.removeprefix("recall_") for key in values if key.startswith("recall_"))
+    return {name: values[f"recall_{name}"] for name in names if name not in severities}
+
+
+def _log(
+    run: Run, found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]], clean: Judged,
+    baseline: seed_3sigma.Seed,
+) -> None:  # fmt: skip
+    """Everything in MLflow: a run a detector to compare, and figures with the stage."""
+    from training import figures
+
+    run.metrics(found[OURS])
+    run.overall({**found[OURS], **{f"{name}_recall": values["recall"] for name, values in found.items()}})
+    for name, values in found.items():
+        with run.beside(name) as one:
+            one.metrics(values)
+    kinds = {name: _by_kind(values) for name, values in found.items()}
+    run.figure(figures.recall_by_kind(kinds, "Recall by kind of fault at the false-alarm budget"), "recall_by_kind")
+    run.figure(
+        figures.recall_against_alarms({name: (np.array(CURVE_BUDGETS), np.array(r)) for name, r in curves.items()}),
+        "recall_against_alarms",
+    )
+    power = clean.series.channels[0]
+    month = slice(0, len(power) // 2)
+    at = clean.series.at
+    run.figure(figures.anomalies(at[month], power[month], clean.verdicts.anomalous[month],
+                                 "Ordinary readings as judged"), "anomalies")  # fmt: skip
+    flagged = baseline.score(power) > baseline.told.k
+    run.figure(figures.anomalies(at[month], power[month], flagged[month], "The same, judged by seed-3sigma"),
+               "anomalies_seed_3sigma")  # fmt: skip
+    for path in (EVALUATION, PLOTS / "recall_by_kind.csv", PLOTS / "recall_by_budget.csv"):
+        run.file(path, "reports")
+
+
+if __name__ == "__main__":
+    command(main)
