@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import re
 import shutil
 import socket
 import sqlite3
-import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from meterwatch import java
 from meterwatch.storage import models
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
     from meterwatch.settings import Settings
 
-OLDEST_JAVA = 17
 LEAST_GB = 2
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 EXTRAS = {"stream": "pyspark", "serve": "fastapi", "train": "tensorflow"}
@@ -58,16 +55,9 @@ def _packages(extra: str, module: str) -> Finding:
 
 
 def _java() -> Finding:
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin" if home else None)
-    advice = f"Java {OLDEST_JAVA} or newer is needed; install it (Debian: apt-get install openjdk-17-jre-headless)"
-    if java is None:
-        return Finding("Java", ok=False, fact=f"none; {advice}")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', told)
-    if version is None or int(version[1]) < OLDEST_JAVA:
-        return Finding("Java", ok=False, fact=f"{java} is {version[1] if version else 'of no known version'}; {advice}")
-    return Finding("Java", ok=True, fact=f"{java} is {version[1]}")
+    home = java.find()
+    fact = f"{home} is {java.version(home)}" if home is not None else f"none; {java.INSTALL}"
+    return Finding("Java", home is not None, fact)
 
 
 def _disk(run_dir: Path) -> Finding:

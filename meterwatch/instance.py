@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from meterwatch.processes import processes
 from meterwatch.storage.migrate import database_path
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from meterwatch.settings import Settings
 
-MADE_HERE = ("kafka", "spark", "logs", "broker.json", "broker.log", "up.json", "up.lock")  # below RUN_DIR, by the parts
+MADE_HERE = ("kafka", "spark", "logs", "processes")  # below RUN_DIR, by the parts
 
 
 class InstanceError(Exception):
@@ -32,10 +33,8 @@ def reset(settings: Settings) -> None:
     Raises:
         InstanceError: a part of the instance is running.
     """
-    from streaming.supervisor import processes
-
     if running := processes(settings):
-        names = ", ".join(f"{one['name']} ({one['id']})" for one in running)
+        names = ", ".join(f"{part.name} ({part.pid})" for part in running)
         raise InstanceError(f"this instance is running: {names}; stop it first (Ctrl-C, or `meterwatch broker stop`)")
     for path in contents(settings):
         if path.is_dir() and not path.is_symlink():

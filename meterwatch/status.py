@@ -6,14 +6,14 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+from meterwatch.kafka import client_config
+from meterwatch.processes import processes
 from meterwatch.storage import models, queries
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from meterwatch.settings import Settings
+    from streaming.ledger import Topic
 
-COUNTS = ("records", "stored", "duplicates", "rejected", "held", "pruned")
 BROKER_SECONDS = 3.0
 
 
@@ -28,34 +28,20 @@ def status(settings: Settings) -> dict[str, Any]:
         `lag` (records on the topic that the ledger has not accounted for), the ledger's counts, `events`, `anomalous`,
         `newest_at`, `model_version`, whether service and broker answer, and `processes` with their ids.
     """
-    with queries.reading(settings) as db:
-        ledger = [row for row in queries.ledger(db) if row["topic"] == settings.kafka_topic]
-        counted = _counted(db)
-    ends = _ends(settings)
+    from streaming.accounts import counts
+
+    topic = _topic(settings)
     champion = models.champion(settings)
     return {
         "run_dir": str(settings.run_dir),
-        "broker": "answers" if ends is not None else "away",
+        "broker": "answers" if topic is not None else "away",
         "service": "ready" if _is_ready(settings) else "away",
         "service_url": settings.service_url,
         "model_version": champion.version if champion else None,
-        "lag": None if ends is None else lag(ends, ledger),
-        **{name: sum(row[name] for row in ledger) for name in COUNTS},
-        **counted,
-        "processes": _processes(settings),
+        **counts(settings, topic),
+        "newest_at": _newest_at(settings),
+        "processes": [{"name": part.name, "id": part.pid} for part in processes(settings)],
     }
-
-
-def lag(ends: tuple[str, dict[int, tuple[int, int]]], ledger: list[dict[str, Any]]) -> int:
-    """Records between the ledger's next offsets and the ends of the topic.
-
-    Args:
-        ends: the topic's id, and of each partition its first offset kept and the one after its newest record.
-        ledger: rows of `offsets`.
-    """
-    topic_id, partitions = ends
-    following = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == topic_id}
-    return sum(end - max(begin, following.get(number, begin)) for number, (begin, end) in partitions.items())
 
 
 def model(settings: Settings, version: str | None = None) -> dict[str, Any]:
@@ -105,18 +91,14 @@ def _quoted(meter_id: str) -> str:
     return quote(meter_id, safe="")
 
 
-def _counted(db: sqlite3.Connection) -> dict[str, Any]:
-    _, events = queries.events(db, limit=1)
-    meter = queries.latest_meter(db)
-    newest = queries.newest(db, meter) if meter is not None else None
-    return {
-        "events": events,
-        "anomalous": queries.statuses(db)["anomalous"],
-        "newest_at": newest["at"] if newest else None,
-    }
+def _newest_at(settings: Settings) -> int | None:
+    with queries.reading(settings) as db:
+        meter = queries.latest_meter(db)
+        newest = queries.newest(db, meter) if meter is not None else None
+    return newest["at"] if newest else None
 
 
-def _ends(settings: Settings) -> tuple[str, dict[int, tuple[int, int]]] | None:
+def _topic(settings: Settings) -> Topic | None:
     """The topic as the broker has it; None when nobody answers."""
     first = settings.kafka_bootstrap_servers.split(",")[0].strip()
     host, _, port = first.rpartition(":")
@@ -127,12 +109,9 @@ def _ends(settings: Settings) -> tuple[str, dict[int, tuple[int, int]]] | None:
     from streaming.ledger import BrokerAwayError, describe
 
     try:
-        topic = describe(
-            {"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic, timeout=BROKER_SECONDS
-        )
+        return describe(client_config(settings), settings.kafka_topic, timeout=BROKER_SECONDS)
     except BrokerAwayError:
         return None
-    return topic.topic_id, dict(topic.ends)
 
 
 def _is_ready(settings: Settings) -> bool:
@@ -140,9 +119,3 @@ def _is_ready(settings: Settings) -> bool:
 
     with Client(settings.service_url.split(",")[0].strip()) as client:
         return client.ready()
-
-
-def _processes(settings: Settings) -> list[dict[str, Any]]:
-    from streaming.supervisor import processes
-
-    return processes(settings)

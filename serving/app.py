@@ -89,7 +89,7 @@ def create_app(settings: Settings, *, find_champion: Callable[[], Registered | N
     documentation.install(app)
     for subject in (score, health, meters, events, intake, registry, original, login):
         app.include_router(subject.routes(parts))
-    mount(app, settings)
+    mount(app, settings, lambda: champion.current.version if champion.current is not None else None)
     app.add_middleware(Guard, metrics=metrics, keys=keys)
     return app
 

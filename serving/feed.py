@@ -28,7 +28,7 @@ QUEUE = 64  # answers of the poller that a slow listener may be behind
 
 
 class Feed:
-    """Server-sent events `reading`, `verdict` and `event` for any number of listeners."""
+    """Server-sent events `reading`, `verdict`, `event` and `commit` for any number of listeners."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -71,12 +71,15 @@ class Feed:
     async def _poll(self) -> None:
         """Look for news while anybody listens."""
         self._news = News()
+        said = ""
         while self._listeners and not self._closed:
             try:
-                news = await run_in_threadpool(self._news.look, self._settings)
+                news, fault = await run_in_threadpool(self._news.look, self._settings), ""
             except sqlite3.Error as error:
-                LOG.warning("the feed cannot read the database, trying again: %s", error)
-                news = b""
+                news, fault = b"", str(error)
+            if fault and fault != said:  # not twice a second
+                LOG.warning("the feed cannot read the database, trying again: %s", fault)
+            said = fault
             if news:
                 for queue in list(self._listeners):
                     if queue.full():
@@ -91,18 +94,21 @@ class News:
     """Remembers what was told, so that each look answers only what came since."""
 
     def __init__(self) -> None:
-        self._ledger: list[tuple[Any, ...]] | None = None
+        self._ledger: list[dict[str, Any]] | None = None
         self._newest: dict[str, int] = {}
         self._events: dict[str, tuple[Any, ...]] = {}
 
     def look(self, settings: Settings) -> bytes:
-        """New readings, verdicts and events as server-sent events; the first look answers none."""
+        """New readings, verdicts and events as server-sent events, and `commit` last; the first look tells no others.
+
+        A `commit` says that the ledger moved, though it be by rejected records alone. That of the first look lets a
+        listener who read before he listened know that there may be more.
+        """
         with queries.reading(settings) as db:
-            ledger = [(row["topic_id"], row["partition"], row["next_offset"]) for row in queries.ledger(db)]
+            ledger = queries.ledger(db)
             if ledger == self._ledger:
                 return b""
-            first, self._ledger = self._ledger is None, ledger
-            told = []
+            first, told = self._ledger is None, []
             for meter_id, at in queries.ends(db, METERS_FOLLOWED).items():
                 since = self._newest.get(meter_id, -1)
                 self._newest[meter_id] = at
@@ -114,7 +120,8 @@ class News:
             if self._events.get(event["event_id"]) != stand and not first:
                 told.append(_message("event", objects({name: [value] for name, value in event.items()})[0]))
         self._events = {event["event_id"]: tuple(event.values()) for event in events}
-        return b"".join(told)
+        self._ledger = ledger  # last: after a failure all of it is looked at again
+        return b"".join([*told, _message("commit", {"records": sum(row["records"] for row in ledger)})])
 
 
 def _rows(rows: list[dict[str, Any]]) -> list[bytes]:

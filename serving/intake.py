@@ -13,6 +13,7 @@ import orjson
 from confluent_kafka import KafkaException, Producer
 from pydantic import ValidationError
 
+from meterwatch.kafka import PRODUCER, client_config
 from serving.problems import Problem, unavailable
 from serving.schemas import LONGEST_METER_ID, SENT_READING, SentReading
 from serving.times import TimeError, text, unix
@@ -20,7 +21,6 @@ from serving.times import TimeError, text, unix
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import tzinfo
-    from pathlib import Path
 
     from meterwatch.settings import Settings
     from serving.schemas import SentReadings
@@ -130,15 +130,10 @@ class Intake:
             if self._producer is None:
                 self._producer = Producer(
                     {
-                        **_security(self._settings.kafka_security),
-                        "bootstrap.servers": self._settings.kafka_bootstrap_servers,
-                        "enable.idempotence": True,
-                        "acks": "all",
-                        "compression.type": "lz4",
-                        "partitioner": "murmur2_random",
+                        **client_config(self._settings),
+                        **PRODUCER,
                         "linger.ms": 5,
                         "message.timeout.ms": int(DELIVERY_SECONDS * 1000),
-                        "log_level": 0,
                     }
                 )
             return self._producer
@@ -177,12 +172,3 @@ def _reason(error: ValidationError) -> str:
     if found["type"] in ("missing", "extra_forbidden"):
         return "bad_fields"
     return "bad_time" if found["loc"] == ("at",) else "bad_number"
-
-
-def _security(path: Path | None) -> dict[str, str]:
-    """Properties of librdkafka from a file: `name=value` a line, `#` begins a comment."""
-    if path is None:
-        return {}
-    lines = (line.strip() for line in path.read_text().splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from streaming.errors import StreamError
 
-    import pyarrow as pa
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from meterwatch.kafka import Config
 
 EARLIEST = -2  # Kafka's own word for "from the first record there is"
-
-
-class StreamError(Exception):
-    """The stream cannot go on; the message names the fact and the next step."""
 
 
 class BrokerAwayError(StreamError):
@@ -31,7 +29,7 @@ class Topic(NamedTuple):
     ends: Mapping[int, tuple[int, int]]  # partition: (first offset kept, offset after the newest record)
 
 
-def describe(config: Mapping[str, str | int], name: str, *, timeout: float = 10.0) -> Topic:
+def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
     """Ask the broker for a topic.
 
     Args:
@@ -42,7 +40,7 @@ def describe(config: Mapping[str, str | int], name: str, *, timeout: float = 10.
     Raises:
         BrokerAwayError: no broker, or no such topic.
     """
-    admin = AdminClient({**config, "log_level": 0})
+    admin = AdminClient(config)
     try:
         told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
         ends = [
@@ -62,20 +60,19 @@ def describe(config: Mapping[str, str | int], name: str, *, timeout: float = 10.
     return Topic(name, str(told.topic_id), {p: (ends[0][p], ends[1][p]) for p in sorted(ends[0])})
 
 
-def starting_offsets(topic: Topic, ledger: pa.Table, *, accept_new_topic: bool) -> dict[int, int]:
+def starting_offsets(topic: Topic, ledger: Sequence[Mapping[str, Any]], *, accept_new_topic: bool) -> dict[int, int]:
     """The next offset of each partition that the ledger knows.
 
     Args:
         topic: what the broker has.
-        ledger: the database's rows of every topic that had this name.
+        ledger: the database's rows (`topic_id`, `partition`, `next_offset`) of every topic that had this name.
         accept_new_topic: read a topic that replaced the one read so far, from its start.
 
     Raises:
         StreamError: the ledger and the broker cannot both be right. Nothing is skipped silently.
     """
-    mine = ledger.filter([topic_id == topic.topic_id for topic_id in ledger["topic_id"].to_pylist()])
-    known = dict(zip(mine["partition"].to_pylist(), mine["next_offset"].to_pylist(), strict=True))
-    others = sorted(set(ledger["topic_id"].to_pylist()) - {topic.topic_id})
+    known = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == topic.topic_id}
+    others = sorted({row["topic_id"] for row in ledger} - {topic.topic_id})
     if others and not known and not accept_new_topic:
         raise StreamError(
             f"topic {topic.name!r} is not the one that was read so far: the broker's has id {topic.topic_id}, the "

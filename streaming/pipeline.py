@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import signal
 import threading
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
+from meterwatch.java import find_or_fetch
+from meterwatch.kafka import client_config
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.migrate import database_path
 from serving.client import Client, ServiceRefused, ServiceUnavailable
 from streaming.batches import Batches
-from streaming.jars import connector_jars
-from streaming.ledger import EARLIEST, BrokerAwayError, StreamError, Topic, describe, starting_offsets
+from streaming.errors import StreamError
+from streaming.jars import CONNECTOR, jars
+from streaming.ledger import EARLIEST, BrokerAwayError, Topic, describe, starting_offsets
 from streaming.parse import parse
 from streaming.scoring import AnswerError
 from streaming.session import spark_session
@@ -58,11 +62,12 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
     with MeterStore(database_path(settings.database_url)) as store:
         try:
             topic = _topic(settings, stop, once=once)
-            offsets = starting_offsets(topic, store.ledger(topic.name), accept_new_topic=accept_new_topic)
+            offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
             batches = Batches(store, _patient(settings, stop), topic, offsets)
             if settings.stream_metrics_port:
                 batches.metrics.serve(settings.stream_metrics_port)
-            session = spark_session(settings.spark_master, settings.run_dir / "spark", connector_jars(settings))
+            os.environ["JAVA_HOME"] = str(find_or_fetch())
+            session = spark_session(settings.spark_master, settings.run_dir / "spark", jars(CONNECTOR))
             for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
                 signal.signal(number, lambda *_: stop.set())
             _read(session, settings, topic, batches, stop, once=once)
@@ -75,7 +80,7 @@ def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
     began, told = time.monotonic(), False
     while True:
         try:
-            return describe({"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic)
+            return describe(client_config(settings), settings.kafka_topic)
         except BrokerAwayError as error:
             if once and time.monotonic() - began > PATIENCE_ONCE:
                 raise

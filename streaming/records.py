@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streaming.ledger import StreamError, describe
+from meterwatch.kafka import client_config
+from streaming.errors import StreamError
+from streaming.ledger import describe
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -36,12 +38,12 @@ def newest(settings: Settings, count: int) -> list[Record]:
     Raises:
         StreamError: no broker, no such topic, or it stopped answering.
     """
-    config: dict[str, str | int] = {"bootstrap.servers": settings.kafka_bootstrap_servers}
+    config = client_config(settings)
     ends = describe(config, settings.kafka_topic).ends
     places = {number: max(first, end - count) for number, (first, end) in ends.items() if end > first}
     wanted = sum(ends[number][1] - begin for number, begin in places.items())
     consumer = Consumer(
-        {**config, "group.id": "meterwatch-looking", "enable.auto.commit": False, "log_level": 0,
+        {**config, "group.id": "meterwatch-looking", "enable.auto.commit": False,
          "isolation.level": "read_uncommitted"}
     )  # fmt: skip
     found: list[Record] = []

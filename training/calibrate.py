@@ -237,6 +237,7 @@ def main() -> None:
     chosen = told.calibrate
     asked = {"calibrate": chosen.model_dump(), "detector": asdict(told.detector)}
     with tracking.stage("calibrate", asked, data.tags) as run:
+        run.uses(data, "train", "calibrate")
         result = calibrate(
             told.detector, Trees(BUNDLE / "forest.treelite", -1.0), BUNDLE / "sequence.onnx",
             [data.part("train")], [data.part("train", "calibrate")], BUNDLE, copies=chosen.copies,

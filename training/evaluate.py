@@ -6,7 +6,9 @@ What is judged goes through `Detector.observe`, from the state that the months b
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +17,11 @@ import numpy as np
 
 from meterwatch.detection.alarms import Scored
 from meterwatch.detection.detector import Detector
+from meterwatch.detection.errors import DataError
 from meterwatch.detection.evaluation import coverage, pinball, recall_at_budgets, summary
 from meterwatch.detection.faults import inject_many
 from meterwatch.detection.rounds import Trace
-from training import prepared, seed_3sigma, tracking
+from training import comparison, prepared, seed_3sigma, tracking
 from training.checks import cadence_s
 from training.native import BUNDLE
 from training.params import load
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from meterwatch.detection.readings import Verdicts
     from training.params import Evaluate
     from training.prepared import Prepared
-    from training.tracking import Run
 
     Floats = NDArray[np.float64]
 
@@ -42,11 +44,12 @@ REPORTS = Path("data/reports")
 EVALUATION = REPORTS / "evaluation.json"  # every figure of every detector
 METRICS = REPORTS / "metrics"  # the few that one compares, a file a detector: `dvc metrics show` makes them rows
 PLOTS = REPORTS / "plots"
-COMPARED = ("recall", "rate", "precision", "delay_h", "vus_pr", "shipped_recall", "shipped_rate", "coverage",
-            "ordinary_false_alarms_a_month")  # fmt: skip
+COMPARED = ("recall", "false_alarms_a_month", "precision", "delay_h", "vus_pr", "shipped_recall",
+            "shipped_false_alarms_a_month", "coverage", "ordinary_false_alarms_a_month")  # fmt: skip
 OURS = "meterwatch"
 QUANTILES = {"lower_kw": 0.025, "expected_kw": 0.5, "upper_kw": 0.975}
 CURVE_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_RENAMED = {"rate": "false_alarms_a_month", "shipped_rate": "shipped_false_alarms_a_month"}  # with their unit
 _DIGITS = 6
 
 
@@ -103,11 +106,21 @@ def figures_of(
         prefix = f"at_{budget:g}_"
         found = summary(meters, shipped.get(name, np.inf), [budget])
         out[name] = {
-            key.removeprefix(prefix): round(float(value), _DIGITS)
+            _RENAMED.get(key.removeprefix(prefix), key.removeprefix(prefix)): round(float(value), _DIGITS)
             for key, value in found.items()
             if np.isfinite(value) and (name in shipped or not key.startswith("shipped_"))
         }
     return out
+
+
+def evaluated_on(copies: Sequence[Judged], budget: float) -> str:
+    """A hash of the readings, the faults in them and the budget: figures compare only where it is the same."""
+    seen = hashlib.sha256(f"{budget:g}".encode())
+    for copy in copies:
+        seen.update(copy.series.at.tobytes())
+        seen.update(copy.series.channels.tobytes())
+        seen.update(repr(copy.labels).encode())
+    return seen.hexdigest()
 
 
 def expectation(clean: Judged, threshold: float) -> dict[str, float]:
@@ -128,75 +141,51 @@ def main() -> None:
     detector = Detector.load(BUNDLE)
     asked = {"evaluate": told.evaluate.model_dump(), "seed_3sigma": told.seed_3sigma.model_dump()}
     with tracking.stage("evaluate", asked, {**data.tags, "bundle_sha256": detector.bundle_hash}) as run:
+        run.uses(data, "evaluate")
         clean, copies = judge(detector, data, told.evaluate)
+        counts = Counter(label.kind for copy in copies for label in copy.labels)
+        if not counts:
+            raise DataError(
+                "no fault fits into the evaluation months: give more days, or raise evaluate.faults_per_month"
+            )
         baseline = seed_3sigma.fit(data.part("train").channels[0], told.seed_3sigma)
         scored = detectors(copies, baseline)
-        threshold = detector.params.threshold
-        found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, told.evaluate.budget)
+        threshold, budget = detector.params.threshold, told.evaluate.budget
+        found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, budget)
         found[OURS] |= expectation(clean, threshold)
         curves = {
             name: [at.counted.recall for at in recall_at_budgets(meters, CURVE_BUDGETS)]
             for name, meters in scored.items()
         }
-        _tables(found, curves)
-        _log(run, found, curves, clean, baseline)
+        _tables(found, curves, evaluated_on(copies, budget))
+        comparison.log(run, found, {name: (CURVE_BUDGETS, recall) for name, recall in curves.items()}, counts, budget)
+        seed = scored[seed_3sigma.NAME][0].score > told.seed_3sigma.k
+        for name, figure in comparison.scatters(clean, copies[0], seed).items():
+            run.figure(figure, name)
+        for path in (EVALUATION, PLOTS / "recall_by_kind.csv", PLOTS / "recall_by_budget.csv"):
+            run.file(path, "reports")
+        run.describe(comparison.page(found, counts, budget))
         for name, values in found.items():
-            budget = f"{told.evaluate.budget:g} false alarm a meter and month"
-            print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget}")
+            print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget:g} false alarm a meter and month")
 
 
-def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]]) -> None:
+def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]], on: str) -> None:
     """What `dvc metrics` and `dvc plots` show, and all of it for the next stage."""
     for folder in (METRICS, PLOTS):
         folder.mkdir(parents=True, exist_ok=True)
-    EVALUATION.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    everything = {"detectors": found, "evaluated_on": on}
+    EVALUATION.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
     for name, values in found.items():
         few = {key: values[key] for key in COMPARED if key in values}
         (METRICS / f"{name}.json").write_text(json.dumps(few, indent=1) + "\n")
     kinds = ["detector,kind,recall"]
     for name, values in found.items():
-        kinds += [f"{name},{kind},{value}" for kind, value in _by_kind(values).items()]
+        kinds += [f"{name},{kind},{value}" for kind, value in comparison.recalls(values).items()]
     (PLOTS / "recall_by_kind.csv").write_text("\n".join(kinds) + "\n")
     lines = ["detector,false_alarms,recall"]
     for name, recalls in curves.items():
         lines += [f"{name},{budget:g},{value:.6f}" for budget, value in zip(CURVE_BUDGETS, recalls, strict=True)]
     (PLOTS / "recall_by_budget.csv").write_text("\n".join(lines) + "\n")
-
-
-def _by_kind(values: Mapping[str, float]) -> dict[str, float]:
-    severities = ("faint", "clear", "plain")
-    names = (key.removeprefix("recall_") for key in values if key.startswith("recall_"))
-    return {name: values[f"recall_{name}"] for name in names if name not in severities}
-
-
-def _log(
-    run: Run, found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]], clean: Judged,
-    baseline: seed_3sigma.Seed,
-) -> None:  # fmt: skip
-    """Everything in MLflow: a run a detector to compare, and figures with the stage."""
-    from training import figures
-
-    run.metrics(found[OURS])
-    run.overall({**found[OURS], **{f"{name}_recall": values["recall"] for name, values in found.items()}})
-    for name, values in found.items():
-        with run.beside(name) as one:
-            one.metrics(values)
-    kinds = {name: _by_kind(values) for name, values in found.items()}
-    run.figure(figures.recall_by_kind(kinds, "Recall by kind of fault at the false-alarm budget"), "recall_by_kind")
-    run.figure(
-        figures.recall_against_alarms({name: (np.array(CURVE_BUDGETS), np.array(r)) for name, r in curves.items()}),
-        "recall_against_alarms",
-    )
-    power = clean.series.channels[0]
-    month = slice(0, len(power) // 2)
-    at = clean.series.at
-    run.figure(figures.anomalies(at[month], power[month], clean.verdicts.anomalous[month],
-                                 "Ordinary readings as judged"), "anomalies")  # fmt: skip
-    flagged = baseline.score(power) > baseline.told.k
-    run.figure(figures.anomalies(at[month], power[month], flagged[month], "The same, judged by seed-3sigma"),
-               "anomalies_seed_3sigma")  # fmt: skip
-    for path in (EVALUATION, PLOTS / "recall_by_kind.csv", PLOTS / "recall_by_budget.csv"):
-        run.file(path, "reports")
 
 
 if __name__ == "__main__":

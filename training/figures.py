@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator, StrMethodFormatter
 
 from meterwatch.detection.readings import CHANNELS
 
@@ -14,24 +16,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from meterwatch.detection.faults import Label
     from training.series import Series
 
+    Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
-BLUE, RED, GREY = "#1f6fb4", "#c8321e", "#8a9099"
+BLUE, RED, GREY, AMBER, GREEN = "#1f6fb4", "#c8321e", "#8a9099", "#d99a2b", "#4f9d69"
+COLOURS = (BLUE, RED, GREY, AMBER, GREEN)
 DARK = 0.6  # of the scale of correlations: black is not read there
+MONTHS_AVERAGED = 2
 _HOUR_S = 3_600
 
 
 def power_over_time(series: Series) -> Figure:
     """Hourly mean of active power over the whole set."""
-    hour, group = np.unique(series.at // _HOUR_S, return_inverse=True)
-    known = np.isfinite(series.channels[0])
-    total = np.bincount(group[known], series.channels[0, known], len(hour))
-    count = np.bincount(group[known], minlength=len(hour))
-    mean = np.divide(total, count, out=np.full(len(hour), np.nan), where=count > 0)
+    hour, mean = _means(series.at // _HOUR_S, series.channels[0])
     figure, axes = _axes("Power over time", "", "active power, hourly mean (kW)", (11, 4))
     axes.plot((hour * _HOUR_S).astype("datetime64[s]"), mean, color=BLUE, linewidth=0.5)
+    _dates(axes)
+    return figure
+
+
+def monthly_mean(series: Series) -> Figure:
+    """The original's mean of each month, and its average with the month before; months without readings are gaps."""
+    known, mean = _means(series.at.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64), series.channels[0])
+    month = np.arange(known[0], known[-1] + 1) if len(known) else known
+    value = np.full(len(month), np.nan)
+    value[known - known[:1].sum()] = mean
+    average = np.append(np.nan, (value[1:] + value[:-1]) / MONTHS_AVERAGED)[: len(value)]
+    figure, axes = _axes("Mean power by month", "", "active power (kW)", (11, 4))
+    place = np.arange(len(month))
+    axes.bar(place, value, color=BLUE, width=0.7, label="mean of the month")
+    axes.plot(place, average, color=RED, marker="o", label="two-month moving average")
+    every = max(len(month) // 16, 1)
+    axes.set_xticks(place[::every], month.astype("datetime64[M]").astype(str)[::every])
+    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -40,6 +60,7 @@ def voltage_histogram(series: Series) -> Figure:
     volts = series.channels[CHANNELS.index("voltage_v")]
     figure, axes = _axes("Voltage", "voltage (V)", "readings", (7, 4))
     axes.hist(volts[np.isfinite(volts)], bins=100, color=BLUE)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     return figure
 
 
@@ -62,22 +83,25 @@ def correlation(series: Series) -> Figure:
 def training_curve(losses: Mapping[str, Sequence[float]]) -> Figure:
     """Loss over epochs, a line a data set."""
     figure, axes = _axes("Training of the sequence model", "epoch", "pinball loss", (7, 4))
-    for (name, values), colour in zip(losses.items(), (BLUE, RED), strict=False):
+    for (name, values), colour in zip(losses.items(), COLOURS, strict=False):
         axes.plot(range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=name)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return figure
 
 
-def recall_by_kind(recalls: Mapping[str, Mapping[str, float]], title: str) -> Figure:
-    """Grouped bars: detectors → kind → recall."""
-    kinds = sorted({kind for found in recalls.values() for kind in found})
-    figure, axes = _axes(title, "", "share found", (11, 4.5))
+def recall_by_kind(recalls: Mapping[str, Mapping[str, float]], counts: Mapping[str, int], title: str) -> Figure:
+    """Grouped bars: detectors → kind → recall, with how many faults of the kind there were."""
+    kinds = sorted(counts)
+    figure, axes = _axes(title, "kind of fault (how many there were)", "share found", (11, 4.5))
     width = 0.8 / max(len(recalls), 1)
-    colours = (BLUE, RED, GREY, "#d99a2b", "#4f9d69")
     for i, (name, found) in enumerate(recalls.items()):
         place = np.arange(len(kinds)) + (i - (len(recalls) - 1) / 2) * width
-        axes.bar(place, [found.get(kind, np.nan) for kind in kinds], width, label=name, color=colours[i % len(colours)])
-    axes.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right")
+        values = [found.get(kind, np.nan) for kind in kinds]
+        axes.bar(place, values, width, label=name, color=COLOURS[i % len(COLOURS)])
+    ticks = [f"{kind.replace('_', ' ')} ({counts[kind]})" for kind in kinds]
+    axes.set_xticks(range(len(kinds)), ticks, rotation=30, ha="right")
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, ncols=len(recalls), loc="lower center", bbox_to_anchor=(0.5, 1.08))
     return figure
@@ -88,23 +112,50 @@ def recall_against_alarms(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure
     figure, axes = _axes(
         "What is found for how many false alarms", "false alarms a meter and month", "share found", (7, 4.5)
     )
-    colours = (BLUE, RED, GREY, "#d99a2b", "#4f9d69")
-    for (name, (alarms, recall)), colour in zip(curves.items(), colours, strict=False):
+    for (name, (alarms, recall)), colour in zip(curves.items(), COLOURS, strict=False):
         axes.plot(alarms, recall, marker="o", markersize=3, label=name, color=colour)
-    axes.set_xscale("log")
+        axes.set_xscale("log")
+        axes.set_xticks(alarms)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 1)
     axes.legend(frameon=False)
     return figure
 
 
-def anomalies(at: NDArray[np.int64], power: Floats, anomalous: NDArray[np.bool_], title: str) -> Figure:
-    """The original's scatter: normal readings blue, anomalous ones red."""
+def anomalies(
+    at: Ints, power: Floats, anomalous: NDArray[np.bool_], title: str, faults: Sequence[Label] = ()
+) -> Figure:
+    """The original's scatter, normal readings blue and anomalous ones red, with the known faults tinted behind."""
     figure, axes = _axes(title, "", "active power (kW)", (11, 4))
     times = at.astype("datetime64[s]")
+    for i, fault in enumerate(faults):
+        span = np.array([fault.start_at, fault.end_at]).astype("datetime64[s]")
+        axes.axvspan(*span, color=AMBER, alpha=0.35, linewidth=0, label="injected fault" if i == 0 else None)
+        axes.annotate(fault.kind.replace("_", " "), (span[0], 1), xycoords=("data", "axes fraction"), fontsize=8,
+                      rotation=30, va="bottom")  # fmt: skip
     axes.scatter(times[~anomalous], power[~anomalous], s=1, color=BLUE, linewidths=0, label="normal")
-    axes.scatter(times[anomalous], power[anomalous], s=4, color=RED, linewidths=0, label="anomalous")
-    axes.legend(frameon=False, markerscale=5)
+    axes.scatter(times[anomalous], power[anomalous], s=6, color=RED, linewidths=0, label="anomalous")
+    if faults:
+        axes.set_title(title, loc="left", pad=34)  # the kinds stand between
+    _dates(axes)
+    axes.legend(frameon=False, markerscale=4, ncols=3, loc="upper right", bbox_to_anchor=(1, -0.05))
     return figure
+
+
+def _means(key: Ints, values: Floats) -> tuple[Ints, Floats]:
+    """The keys in order and the mean of the known values of each; NaN where none is known."""
+    keys, group = np.unique(key, return_inverse=True)
+    known = np.isfinite(values)
+    total = np.bincount(group[known], values[known], len(keys))
+    count = np.bincount(group[known], minlength=len(keys))
+    return keys, np.divide(total, count, out=np.full(len(keys), np.nan), where=count > 0)
+
+
+def _dates(axes: Any) -> None:  # noqa: ANN401 - matplotlib has no types
+    where = AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(where)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(where))  # type: ignore[no-untyped-call]
 
 
 def _axes(title: str, x: str, y: str, size: tuple[float, float]) -> tuple[Figure, Any]:

@@ -49,6 +49,7 @@ def main() -> None:
     told, data = params.load(), prepared.read()
     asked = {"forest": told.forest.model_dump(), "detector": asdict(told.detector)}
     with tracking.stage("forest", asked, data.tags) as run:
+        run.uses(data, "train")
         trace = observe_all(Detector(told.detector, Models()), [data.part("train")])
         rows = np.concatenate(trace.deviations).astype(np.float32)
         chosen = told.forest

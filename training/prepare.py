@@ -116,7 +116,9 @@ def main() -> None:
         missing = int(np.isnan(series.channels[0]).sum())
         run.metrics({"readings": len(series.at), "readings_missing": missing, "checks_passed": len(checks),
                      "gaps": len(gaps(series.at, series.channels[0], cadence_s(series.at)))})  # fmt: skip
+        run.uses(prepared, "train", "evaluate")
         run.figure(figures.power_over_time(series), "power_over_time")
+        run.figure(figures.monthly_mean(series), "monthly_mean")
         run.figure(figures.voltage_histogram(series), "voltage_histogram")
         run.figure(figures.correlation(series), "correlation")
         print(f"prepare: {len(series.at):,} readings, {missing:,} without power, {len(checks)} checks passed")

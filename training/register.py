@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from meterwatch.detection.detector import Detector
 from meterwatch.settings import load as settings_of
 from meterwatch.storage import models
-from training import prepared, tracking
+from training import lineage, prepared, tracking
+from training.comparison import grouped
 from training.native import BUNDLE
 from training.params import load
 from training.stages import command
@@ -29,14 +30,23 @@ if TYPE_CHECKING:
 OUT = Path("mlruns/model_version.json")
 EVALUATION = Path("data/reports/evaluation.json")
 CODE = Path(__file__).with_name("mlflow_model.py")
+RECALL, EVALUATED_ON = "recall", "evaluated_on"  # tags of a version
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "treelite")
 
+ABOUT = (
+    "Judges readings of electricity meters one by one: scaler, isolation forest and causal convolution (native copies "
+    "with the runs `forest` and `sequence`), the weigher that injected faults taught, and the tails that turn scores "
+    "into return periods, log10 of months. The service and the stream load the version with the alias `champion`; "
+    "`meterwatch models promote VERSION` and `rollback` move it."
+)
 
-def better(recall: float, champion: models.ModelVersion | None, margin: float) -> tuple[bool, str]:
+
+def better(recall: float, on: str, champion: models.ModelVersion | None, margin: float) -> tuple[bool, str]:
     """Whether a version may judge, and why.
 
     Args:
         recall: of the new version at the false-alarm budget.
+        on: names the readings and faults of its evaluation.
         champion: the version that judges now; None where there is none.
         margin: of recall that may be lacking.
     """
@@ -44,9 +54,11 @@ def better(recall: float, champion: models.ModelVersion | None, margin: float) -
         return True, "the first version"
     if not (champion.bundle_dir / models.MANIFEST).exists():
         return True, "the champion's files are gone"
-    if "recall" not in champion.tags:
-        return True, "the champion has no recall on record"
-    held = float(champion.tags["recall"])
+    if not {RECALL, EVALUATED_ON} <= champion.tags.keys():
+        return True, "the champion has no evaluation on record"
+    if champion.tags[EVALUATED_ON] != on:
+        return False, "the champion was evaluated on other readings or faults; `meterwatch models promote` decides"
+    held = float(champion.tags[RECALL])
     fact = f"recall {recall:.3f} against the champion's {held:.3f}, margin {margin:g}"
     return recall >= held - margin, fact
 
@@ -74,15 +86,15 @@ def _example() -> Any:  # noqa: ANN401 - pandas
     return pd.DataFrame({"at": at, "active_power_kw": [0.41, 0.43], "meter_id": ["household"] * 2})
 
 
-def _register(run: Run, settings: Settings, tags: Mapping[str, str]) -> str:
-    """Log the bundle as a model of this run and register it."""
+def _register(run: Run, settings: Settings, tags: Mapping[str, str]) -> tuple[str, str]:
+    """Log the bundle as a model of this run and register it: the version's number and the logged model's id."""
     import mlflow
 
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         shutil.copytree(BUNDLE, bundle)
-        lineage = {**tags, "run_id": run.parent, "register_run_id": run.run_id}
-        (bundle / "lineage.json").write_text(json.dumps(lineage, indent=1, sort_keys=True) + "\n")
+        origin = {**tags, "run_id": run.parent, "register_run_id": run.run_id}
+        (bundle / "lineage.json").write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n")
         package = Path(folder) / "meterwatch"  # what the model's code imports, and no more
         home = Path(models.__file__).parents[1]
         shutil.copytree(home / "detection", package / "detection", ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,7 +109,18 @@ def _register(run: Run, settings: Settings, tags: Mapping[str, str]) -> str:
     number = str(logged.registered_model_version)
     for key, value in tags.items():
         run.client.set_model_version_tag(settings.model_name, number, key, value)
-    return number
+    return number, str(logged.model_id)
+
+
+def _describe(run: Run, settings: Settings, number: str, ours: Mapping[str, float], why: str) -> None:
+    """What one reads on the registered model's pages."""
+    found = (
+        f"finds {ours['recall']:.1%} of the injected faults at {ours['false_alarms_a_month']:.2f} false alarms a month"
+    )
+    shipped = f"{ours['shipped_recall']:.1%} at {ours['shipped_false_alarms_a_month']:.2f} with its own threshold"
+    text = f"On the evaluation months: {found}, {shipped}. When registered: {why}."
+    run.client.update_model_version(settings.model_name, number, text)
+    run.client.update_registered_model(settings.model_name, ABOUT)
 
 
 def main() -> None:
@@ -111,16 +134,18 @@ def main() -> None:
             models.promote(settings, held.version, "there was no champion")
         print(f"register: version {held.version} holds this bundle already")
     else:
-        found = json.loads(EVALUATION.read_text())
-        ours = found["meterwatch"]
-        tags = {models.BUNDLE_SHA256: digest, "recall": str(ours["recall"]), "rate": str(ours["rate"])}
-        tags |= {**prepared.read().tags, **tracking.revision(), **tracking.lock_hash()}
+        evaluation = json.loads(EVALUATION.read_text())
+        ours, on = evaluation["detectors"]["meterwatch"], evaluation["evaluated_on"]
+        tags = {models.BUNDLE_SHA256: digest, RECALL: str(ours["recall"]), EVALUATED_ON: on,
+                "false_alarms_a_month": str(ours["false_alarms_a_month"])}  # fmt: skip
+        tags |= {**prepared.read().tags, **lineage.revision(), **lineage.lock_hash()}
         with tracking.stage("register", {"register": told.register_.model_dump()}, tags) as run:
-            run.metrics(ours)
-            number = _register(run, settings, tags)
+            number, model_id = _register(run, settings, tags)
+            run.model(model_id, grouped(ours))
             now = models.champion(settings)
-            wins, why = better(ours["recall"], now, told.register_.margin)
+            wins, why = better(ours["recall"], on, now, told.register_.margin)
             run.client.set_model_version_tag(settings.model_name, number, "gate", why)
+            _describe(run, settings, number, ours, why)
             if wins:
                 models.promote(settings, number, why)
             else:

@@ -186,6 +186,7 @@ def main() -> None:
     asked = {"sequence": chosen.model_dump(), "detector": asdict(told.detector)}
     losses: dict[str, list[float]] = {"loss": [], "val_loss": []}
     with tracking.stage("sequence", asked, data.tags) as run:
+        run.uses(data, "train")
 
         def on_epoch(epoch: int, logs: dict[str, float]) -> None:
             for name, values in losses.items():
@@ -208,7 +209,8 @@ def main() -> None:
         rows += [f"{i + 1},{a:.6f},{b:.6f}" for i, (a, b) in enumerate(zip(*losses.values(), strict=True))]
         CURVE.parent.mkdir(parents=True, exist_ok=True)
         CURVE.write_text("\n".join(rows) + "\n")
-        run.figure(training_curve(losses), "training_curve")
+        shown = {"training segments": losses["loss"], "held-out segments": losses["val_loss"]}
+        run.figure(training_curve(shown), "training_curve")
         run.file(NATIVE / "sequence.keras", "native")
         run.metrics({"weights": float(model.count_params())})
 

@@ -6,20 +6,19 @@ the DVC process above them. Stages that DVC skips are simply absent.
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 import math
 import os
-import subprocess
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from meterwatch.settings import load
 from meterwatch.storage.models import SCHEME, relocate
+from training import lineage
+from training.prepared import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,10 +27,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from meterwatch.settings import Settings
+    from training.prepared import Prepared
 
 EXPERIMENT = "meterwatch"
-LOCK = Path("dvc.lock")
-_PARENT, _COMMIT = "mlflow.parentRunId", "mlflow.source.git.commit"
+_PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
+_DIGEST = 16  # characters of the data's hash: MLflow's column holds 36
+# MLflow guesses what an experiment is about from its first runs; the wrong guess hides the charts of training.
+_ABOUT = {
+    "mlflow.experimentKind": "custom_model_development",
+    _NOTE: "Each run is one `dvc repro`. Below it are a run for each stage that ran (tag `stage`) and one for each "
+    "detector that was evaluated (tag `detector`): filter by `tags.detector != ''` to compare those.",
+}
 
 
 class Run:
@@ -81,10 +87,38 @@ class Run:
         """Keep a file."""
         self.client.log_artifact(self.run_id, str(path), folder)
 
+    def text(self, text: str, name: str) -> None:
+        """Keep a text as a file, with this run and its parent."""
+        for run_id in (self.run_id, self.parent):
+            self.client.log_text(run_id, text, name)
+
+    def uses(self, data: Prepared, first: str, last: str | None = None) -> None:
+        """Note which readings are looked at, from one part to another, with this run and its parent."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        part, name = data.part(first, last), first if last is None else f"{first} to {last}"
+        source = json.dumps({"uri": f"{DIRECTORY}/readings.parquet"})
+        about = json.dumps({"num_rows": len(part.at), "data_sha256": data.source_sha256})
+        dataset = Dataset(f"{part.meter_id}, {name}", data.source_sha256[:_DIGEST], "local", source, profile=about)
+        context = [InputTag("mlflow.data.context", name)]
+        for run_id in (self.run_id, self.parent):
+            self.client.log_inputs(run_id, [DatasetInput(dataset, context)])
+
+    def model(self, model_id: str, values: Mapping[str, float]) -> None:
+        """Show a logged model with the parent too, and what was measured of it on the model's own page."""
+        from mlflow.entities import LoggedModelOutput
+
+        self.client.log_outputs(self.parent, [LoggedModelOutput(model_id, 0)])
+        _measured(self.client, self.run_id, values, 0, model_id)
+
+    def describe(self, text: str) -> None:
+        """What one reads first on the parent's page, in Markdown."""
+        self.client.set_tag(self.parent, _NOTE, text)
+
     @contextmanager
-    def beside(self, name: str) -> Iterator[Run]:
-        """One more run below the same parent, for something compared: a detector, a baseline."""
-        with _nested(self.client, self.experiment, self.parent, name, {"detector": name}) as run:
+    def beside(self, detector: str, title: str) -> Iterator[Run]:
+        """One more run below the same parent, for a detector that is compared."""
+        with _nested(self.client, self.experiment, self.parent, title, {"detector": detector}) as run:
             yield run
 
 
@@ -98,10 +132,10 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
         tags: of the run and its parent, such as the data's hash.
     """
     client, experiment = _store(load())
-    lineage = {**revision(), **lock_hash(), **(tags or {})}
-    parent = _parent(client, experiment, lineage)
+    origin = {**lineage.revision(), **lineage.lock_hash(), **(tags or {})}
+    parent = _parent(client, experiment, origin)
     with _nested(client, experiment, parent, name, {"stage": name}) as run:
-        run.tags(lineage)
+        run.tags(origin)
         run.params(params)
         try:
             yield run
@@ -111,22 +145,13 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
     client.set_terminated(parent, "FINISHED")
 
 
-def revision() -> dict[str, str]:
-    """The git revision as tags; none outside a repository."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {_COMMIT: done.stdout.strip(), "git_revision": done.stdout.strip()} if done.returncode == 0 else {}
-
-
-def lock_hash() -> dict[str, str]:
-    """The hash of `dvc.lock` as a tag: which data, code and parameters the stages before this one saw."""
-    return {"dvc_lock_sha256": hashlib.sha256(LOCK.read_bytes()).hexdigest()} if LOCK.exists() else {}
-
-
-def _measured(client: MlflowClient, run_id: str, values: Mapping[str, float], step: int) -> None:
+def _measured(
+    client: MlflowClient, run_id: str, values: Mapping[str, float], step: int, model_id: str | None = None
+) -> None:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    known = [Metric(key, float(value), now, step) for key, value in values.items() if not math.isnan(value)]
+    known = [Metric(key, float(value), now, step, model_id) for key, value in values.items() if not math.isnan(value)]
     client.log_batch(run_id, metrics=known)
 
 
@@ -148,41 +173,34 @@ def _store(settings: Settings) -> tuple[MlflowClient, str]:
     client = mlflow.MlflowClient(uri)
     known = client.get_experiment_by_name(EXPERIMENT)
     if known is None:
-        return client, str(client.create_experiment(EXPERIMENT, artifacts))
+        return client, str(client.create_experiment(EXPERIMENT, artifacts, _ABOUT))
     if artifacts is not None and known.artifact_location != artifacts:
         relocate(settings, known.artifact_location, artifacts)
     return client, str(known.experiment_id)
 
 
-def _parent(client: MlflowClient, experiment: str, lineage: Mapping[str, str]) -> str:
-    token = _repro()
+def _parent(client: MlflowClient, experiment: str, origin: Mapping[str, str]) -> str:
+    token = lineage.repro()
     found = client.search_runs([experiment], f"tags.repro = '{token}'", max_results=1)
     if found:
+        client.update_run(found[0].info.run_id, "RUNNING")  # the stage before had ended it
         return str(found[0].info.run_id)
-    name = f"repro {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} {lineage.get('git_revision', '')[:7]}".strip()
-    run = client.create_run(
-        experiment, run_name=name, tags={"repro": token, "mlflow.source.name": "dvc repro", **lineage}
-    )
-    return str(run.info.run_id)
+    name = f"repro {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} {origin.get('git_revision', '')[:7]}".strip()
+    tags = {**_started("dvc repro"), "repro": token, **origin}
+    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
 
-def _repro() -> str:
-    """Names the `dvc` process above this one; this process where it was started by hand."""
-    here = psutil.Process()
-    for above in here.parents():
-        try:
-            words = above.cmdline()[:3]
-        except psutil.Error:
-            continue
-        if any(Path(word).name == "dvc" for word in words):
-            here = above
-    return f"{here.pid}-{here.create_time():.2f}"
+def _started(command: str) -> dict[str, str]:
+    """Who started what, under the names by which MLflow's own `start_run` notes it."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return {**resolve_tags(), "mlflow.source.name": command}
 
 
 @contextmanager
 def _nested(client: MlflowClient, experiment: str, parent: str, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    source = {_PARENT: parent, "mlflow.source.name": f"training.{name}", **tags}
-    run = client.create_run(experiment, run_name=name, tags=source)
+    started = _started(f"python -m training.{tags.get('stage', 'evaluate')}")
+    run = client.create_run(experiment, run_name=name, tags={**started, _PARENT: parent, **tags})
     try:
         yield Run(client, experiment, run.info.run_id, parent)
     except BaseException:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from meterwatch.commands.output import Json, print_json, print_table, told_time
 
-File = Annotated[Path, typer.Argument(help="UCI text, plain or .xz.", exists=True, dir_okay=False, readable=True)]
-Rate = Annotated[str, typer.Option(metavar="N/s|max", help="Readings a second, as 50/s, or max.")]
+
+def _rate(text: str) -> str:
+    from streaming.replay import parse_rate
+
+    try:
+        parse_rate(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
+
+
+File = Annotated[Path, typer.Argument(help="UCI text, plain, .xz or .gz.", exists=True, dir_okay=False, readable=True)]
+Rate = Annotated[str, typer.Option(metavar="N/s|max", help="Readings a second, as 50/s, or max.", callback=_rate)]
+Open = Annotated[bool, typer.Option("--open", help="Open the dashboard.")]
 broker = typer.Typer(help="The Kafka broker of this instance.", no_args_is_help=True)
 
 
@@ -29,17 +41,19 @@ def up(
     exit_when_done: Annotated[
         bool, typer.Option("--exit-when-done", help="End once all is stored: exit 0 only if nothing is missing.")
     ] = False,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the dashboard.")] = False,
+    open_browser: Open = False,
 ) -> None:
     """Run broker, service with dashboard, stream and (if asked) a replay; Ctrl-C ends all of them."""
     from meterwatch.settings import load
-    from streaming import supervisor
+    from streaming.replay import parse_rate, records_of
+    from streaming.supervisor import up as run
 
-    code = supervisor.up(load(), replay=replay, rate=rate, exit_when_done=exit_when_done, open_browser=open_browser)
+    records = records_of(replay) if replay is not None else None
+    code = run(load(), records=records, rate=parse_rate(rate), exit_when_done=exit_when_done, open_browser=open_browser)
     raise typer.Exit(code)
 
 
-def demo(open_browser: Annotated[bool, typer.Option("--open", help="Open the dashboard.")] = False) -> None:
+def demo(open_browser: Open = False) -> None:
     """Show it: make the models, then replay readings that they never saw, with one injected fault."""
     from meterwatch.demo import demo as show
     from meterwatch.settings import load
@@ -50,49 +64,63 @@ def demo(open_browser: Annotated[bool, typer.Option("--open", help="Open the das
 def serve() -> None:
     """Run the scoring service with the dashboard."""
     from meterwatch.logs import configure
+    from meterwatch.processes import SERVICE, registered
     from meterwatch.settings import load
     from serving import app
 
     settings = load()
     configure(settings)
-    app.serve(settings)
+    with registered(settings, SERVICE):
+        app.serve(settings)
 
 
 def stream(
     once: Annotated[bool, typer.Option("--once", help="Process what is there, then end.")] = False,
+    accept_new_topic: Annotated[
+        bool, typer.Option("--accept-new-topic", help="Go on with a topic that was made anew, from its start.")
+    ] = False,
 ) -> None:
     """Run the Spark job: topic, scoring service, database."""
     from meterwatch.logs import configure
+    from meterwatch.processes import STREAM, registered
     from meterwatch.settings import load
     from streaming import pipeline
 
     settings = load()
     configure(settings)
-    pipeline.run(settings, once=once)
+    with registered(settings, STREAM):
+        pipeline.run(settings, once=once, accept_new_topic=accept_new_topic)
 
 
 def replay(
     file: File,
-    meter: Annotated[str, typer.Option(help="The meter the readings are of.")] = "default",
+    meter: Annotated[str | None, typer.Option(help="The meter the readings are of; default: `default`.")] = None,
     rate: Rate = "max",
     limit: Annotated[int | None, typer.Option(min=0, help="Send only so many lines.")] = None,
-    fmt: Annotated[str, typer.Option("--format", help="line (as it stands in the file) or json.")] = "line",
-    inject: Annotated[str | None, typer.Option(help="Inject a labelled fault of this kind, as left_on.")] = None,
+    fmt: Annotated[
+        Literal["line", "json"],
+        typer.Option(
+            "--format", help="line (as it stands in the file), or a json object of it (CSV with a header too)."
+        ),
+    ] = "line",
+    inject: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Put a labelled fault, as left_on, into the last quarter.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send each data line of FILE to the topic as it is; nothing is repaired, bad lines reach quarantine."""
     from meterwatch.settings import load
-    from streaming.replay import replay as send
+    from streaming.replay import Replay, check, parse_rate, records_of, watched
 
-    result = send(load(), file, meter=meter, rate=rate, limit=limit, fmt=fmt, inject=inject)
+    records = records_of(file, meter=meter, limit=limit, as_json=fmt == "json", inject=inject)
+    result = watched(Replay(load(), parse_rate(rate)), records)
     per_second = result.acknowledged / result.seconds if result.seconds else 0.0
     if as_json:
-        print_json({"sent": result.sent, "acknowledged": result.acknowledged, "failed": result.failed,
-                    "seconds": result.seconds, "rate": per_second})  # fmt: skip
+        print_json({**result._asdict(), "rate": per_second})
     else:
         print(f"sent {result.sent:,}, acknowledged {result.acknowledged:,}, failed {result.failed:,}, "
               f"{per_second:,.0f}/s")  # fmt: skip
-    raise typer.Exit(1 if result.failed else 0)
+    check(result)
 
 
 @broker.command()
@@ -101,7 +129,8 @@ def start() -> None:
     from meterwatch.settings import load
     from streaming.broker import Broker
 
-    print(Broker(load()).start())
+    found = Broker(load()).start()
+    print(f"the broker answers at {found.address} (process {found.pid})")
 
 
 @broker.command()
@@ -110,7 +139,7 @@ def stop() -> None:
     from meterwatch.settings import load
     from streaming.broker import Broker
 
-    Broker(load()).stop()
+    print("the broker has ended; its data stay" if Broker(load()).stop() else "no broker runs")
 
 
 @broker.command()
@@ -120,17 +149,18 @@ def status(as_json: Json = False) -> None:
     from streaming.broker import Broker
 
     found = Broker(load()).status()
-    print_json(found) if as_json else print(found)
+    print_json(found._asdict()) if as_json else print(f"the broker answers at {found.address} (process {found.pid})")
 
 
 @broker.command()
 def topic(as_json: Json = False) -> None:
     """The topic's id and the offsets of each partition."""
+    from meterwatch.kafka import client_config
     from meterwatch.settings import load
     from streaming.ledger import describe
 
     settings = load()
-    found = describe({"bootstrap.servers": settings.kafka_bootstrap_servers}, settings.kafka_topic)
+    found = describe(client_config(settings), settings.kafka_topic)
     rows = [
         {"topic": found.name, "topic_id": found.topic_id, "partition": number, "first_offset": first, "end_offset": end}
         for number, (first, end) in found.ends.items()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NEVER = -(2**40)  # a time before all others
+BEYOND = 2**62  # more than any power in mW: `least` of a slot without readings, and -BEYOND its `largest`
 LENGTHS = tuple(HISTORY if k == MEAN else SHORT_HISTORY for k in range(len(SERIES)))
 
 HOT_DTYPE = np.dtype(
@@ -138,8 +139,12 @@ class Memory:
 
 
 def _seal(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
-    check = hashlib.blake2b(body, digest_size=8, key=magic + digest).digest()
-    return _HEAD.pack(magic, SCHEMA, present, digest, check) + body
+    return _HEAD.pack(magic, SCHEMA, present, digest, _check(magic, present, digest, body)) + body
+
+
+def _check(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
+    """Eight bytes that change with any bit of what they are made of."""
+    return hashlib.blake2b(body, digest_size=8, key=magic + digest, salt=present.to_bytes(2, "little")).digest()
 
 
 def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> tuple[int, bytes]:
@@ -153,7 +158,7 @@ def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> 
         raise StateError(meter_id, part, f"has schema {schema}, this model reads {SCHEMA}")
     if owner != digest:
         raise StateError(meter_id, part, "belongs to another meter")
-    if hashlib.blake2b(body, digest_size=8, key=magic + digest).digest() != check:
+    if _check(magic, present, digest, body) != check:
         raise StateError(meter_id, part, "was altered or cut")
     return present, body
 
@@ -179,6 +184,7 @@ def _fresh() -> bytes:
     for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed"):
         record[name] = NEVER
     record["day"] = record["first_day"] = -(2**31)
+    record["largest"], record["least"] = -BEYOND, BEYOND
     record["recent_at"] = record["past_at"] = NEVER
     record["hot"] = MISSING
     return record.tobytes()

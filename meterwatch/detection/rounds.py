@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.events import FAST
-from meterwatch.detection.memory import LENGTHS, NEVER, Memory
+from meterwatch.detection.memory import BEYOND, LENGTHS, NEVER, Memory
 from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.readings import GAP, Readings
-from meterwatch.detection.segment import Segment, judge_segment
+from meterwatch.detection.segment import LONGEST_CADENCE, Segment, judge_segment
 from meterwatch.detection.slots import MEAN, MISSING, decode
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def _roll(memory: Memory, active: Ints, day: Ints) -> None:
     if not len(rows):
         return
     # A slot that is still open when its day is over lacked its last reading: it is not remembered.
-    hot["counts"][rows], hot["sums"][rows], hot["slot"][rows] = 0, 0, NEVER
+    hot["counts"][rows], hot["sums"][rows], hot["slot"][rows], hot["slot_run"][rows] = 0, 0, NEVER, 0
+    hot["largest"][rows], hot["least"][rows] = -BEYOND, BEYOND
     shift = np.minimum((day - old)[move] * SLOTS_A_DAY, HISTORY + HOT)
     for k, length in enumerate(LENGTHS):
         memory.series[k][rows] = _shifted(memory.series[k][rows], hot["hot"][rows, k], shift, length, MISSING)
@@ -164,16 +165,21 @@ def _roll(memory: Memory, active: Ints, day: Ints) -> None:
     hot["hot"][rows] = np.where(keep[:, None], np.take_along_axis(hot["hot"][rows], source[:, None], axis=2), MISSING)
     hot["hot_flag"][rows] = np.where(keep, np.take_along_axis(hot["hot_flag"][rows], source, axis=1), 0)
     memory.changed[rows] = True
+    _settle(hot, rows)
+    ready = rows[hot["level"][rows] > 0]
+    if len(ready):
+        hot["level"][ready] = _level(memory, ready)
+
+
+def _settle(hot: NDArray[np.void], rows: Ints) -> None:
+    """Fix the meters' cadence at their usual pause; one with few pauses behind it keeps what it has."""
     pauses = np.diff(hot["past_at"][rows], axis=1).astype(np.float64)
     pauses[hot["past_at"][rows][:, :-1] == NEVER] = np.nan
     known = (~np.isnan(pauses)).sum(axis=1)
     ordered = np.sort(pauses, axis=1)
     usual = ordered[np.arange(len(rows)), np.maximum(known - 1, 0) // 2]
     settled = known >= FEWEST_PAUSES
-    hot["cadence"][rows[settled]] = np.minimum(usual[settled], 3600)
-    ready = rows[hot["level"][rows] > 0]
-    if len(ready):
-        hot["level"][ready] = _level(memory, ready)
+    hot["cadence"][rows[settled]] = np.minimum(usual[settled], LONGEST_CADENCE)
 
 
 def _shifted(
@@ -200,10 +206,10 @@ def _warm_up(memory: Memory, m: int, at: Ints, power: NDArray[np.bool_], params:
     hot = memory.hot
     times = np.append(hot["last_power_at"][m], at[power])
     pauses = np.diff(times)
-    pauses[times[:-1] == NEVER] = 3600
+    pauses[times[:-1] == NEVER] = LONGEST_CADENCE
     cadence = int(hot["cadence"][m])
     if cadence <= 0:
-        running = np.minimum.accumulate(np.minimum(pauses, -cadence if cadence else 3600))
+        running = np.minimum.accumulate(np.minimum(pauses, -cadence or LONGEST_CADENCE))
     else:
         running = np.full(len(pauses), cadence)
     seen = int(hot["seen"][m]) + np.arange(len(pauses))  # before each
@@ -213,5 +219,8 @@ def _warm_up(memory: Memory, m: int, at: Ints, power: NDArray[np.bool_], params:
     first = int(np.flatnonzero(power)[over[0]])
     if first == 0:
         hot["level"][m] = _level(memory, np.array([m]))[0]
+        if cadence <= 0:  # from here on a segment has one cadence, whatever readings are cut into it
+            hot["cadence"][m] = -cadence or LONGEST_CADENCE
+            _settle(hot, np.array([m]))
         return len(at)
     return first

@@ -341,7 +341,9 @@ def _latest(view: _View, closing: Closing) -> tuple[Floats, NDArray[np.int16]]:
 
 
 def _flag(view: _View, anomalous: NDArray[np.bool_]) -> None:
-    """Mark slots with an anomalous reading: they will not teach what is usual."""
-    mine = np.flatnonzero(anomalous)
-    owner = view.meter[mine]
-    view.hot["hot_flag"][owner, view.slot[mine] - view.base[owner]] = 1
+    """Mark the slots that an anomalous reading fills: they will not teach what is usual."""
+    until = np.maximum((view.at + view.cadence) // SLOT_S, view.slot + 1)
+    for ahead in range(FILL):
+        mine = np.flatnonzero(anomalous & (view.slot + ahead < until))
+        owner = view.meter[mine]
+        view.hot["hot_flag"][owner, view.slot[mine] + ahead - view.base[owner]] = 1

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from meterwatch.detection.params import PAST, SLOT_S
+from meterwatch.detection.errors import BundleError
+from meterwatch.detection.params import PAST, RECEPTIVE, SLOT_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TILE = 16
+PROOF = 256  # positions by which a network is tried
 LARGEST = 8.0  # nothing beyond three hundred times the level is ever expected
 PAST_INPUTS = 2  # scaled power, scaled time since the reading before
 TIME_INPUTS = 12
@@ -74,6 +76,9 @@ class SequenceModel:
     Args:
         path: the ONNX file, inputs `past` (N, 2, L + RECEPTIVE - 1) and `time` (N, 12, L), output (N, 3, L).
         band: factors on the lower and upper distance, from calibration (1, 1: as trained).
+
+    Raises:
+        BundleError: the network answers a segment otherwise than step by step.
     """
 
     def __init__(self, path: Path, band: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -82,6 +87,20 @@ class SequenceModel:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.band = band
+        if not self._same_in_pieces():
+            raise BundleError(f"{path} answers a segment otherwise than step by step; train it with at most 64 filters")
+
+    def _same_in_pieces(self) -> bool:
+        """Try it: ONNX Runtime cuts long sums into blocks whose size depends on the segment's length."""
+        rng = np.random.default_rng(0)
+        past = rng.normal(size=(1, PAST_INPUTS, PROOF + RECEPTIVE - 1)).astype(np.float32)
+        time = rng.normal(size=(1, TIME_INPUTS, PROOF)).astype(np.float32)
+        whole = self.expect(past, time)
+        pieces = (slice(k, k + 1) for k in (0, PROOF // 2, PROOF - 1))
+        return all(
+            np.array_equal(self.expect(past[:, :, k.start : k.stop + RECEPTIVE - 1], time[:, :, k]), whole[:, :, k])
+            for k in pieces
+        )
 
     def expect(self, past: NDArray[np.float32], time: NDArray[np.float32]) -> Floats:
         """Median, lower and upper bound on the scaled axis, (n, 2, L + R - 1) and (n, 12, L) → (n, 3, L)."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.memory import NEVER
+from meterwatch.detection.memory import BEYOND, NEVER
 from meterwatch.detection.params import SLOT_S
 from meterwatch.detection.slots import MAX, MEAN, MIN, MISMATCH, MISSING, RESIDUAL, REST, RUN, VOLTAGE, encode
 
@@ -62,8 +62,9 @@ def close(hot: NDArray[np.void], meter: Ints, at: Ints, cadence: Ints) -> Closin
     slot = at // SLOT_S
     until = np.minimum((at + cadence) // SLOT_S, slot + FILL)
     prior = before(meter, running_max(meter, until, hot["closed"]), hot["closed"])
-    counted = np.flatnonzero(slot >= prior)
-    cm, cs = meter[counted], slot[counted]
+    # A reading that came a little early still fills what it reaches beyond the slots that are closed.
+    counted = np.flatnonzero((slot >= prior) | (until > prior))
+    cm, cs = meter[counted], np.maximum(slot, prior)[counted]
     # The open slot that the state remembers is a group without readings of its own unless the first one joins it.
     opened = np.flatnonzero(hot["counts"][:, 0] > 0)
     lead = np.concatenate([opened, cm])
@@ -118,7 +119,7 @@ def accumulate(
     """
     c, m = len(closing.meter), len(hot)
     sums, counts = np.zeros((5, c + m), np.int64), np.zeros((5, c + m), np.int64)
-    largest, least = np.full(c + m, -(2**62)), np.full(c + m, 2**62)
+    largest, least = np.full(c + m, -BEYOND), np.full(c + m, BEYOND)
     runs, open_slot = np.zeros(c + m, np.int64), np.zeros(c + m, np.int64)
     # What the state held goes to the meter's first group: its first closing, or the open one.
     opened = np.flatnonzero(hot["counts"][:, 0] > 0)

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, tzinfo
 from urllib.parse import parse_qs, urlencode
 
 LIVE, EVENTS, OVERVIEW, HEALTH = "/meter", "/events", "/overview", "/health"
+NAMES = {LIVE: "Live", EVENTS: "Events", OVERVIEW: "Overview", HEALTH: "Health"}
 RANGES = {"6h": 6 * 3600, "1d": 86_400, "1w": 7 * 86_400, "all": 0}  # seconds; 0: all there is
 RANGE_NAMES = {"6h": "6 hours", "1d": "1 day", "1w": "1 week", "all": "All"}
 DEFAULT_RANGE = "1d"
 LONGEST_ID = 256
+SHORTEST = 600  # seconds of a range up to now, however few readings there are
 LAST_TIME = 7_258_118_400  # 2200-01-01
 
 
@@ -36,8 +38,8 @@ class View:
         """(start, end) in unix seconds, for a meter with readings from `oldest` to `newest`."""
         if self.start is not None and self.end is not None:
             return self.start, self.end
-        length = RANGES[self.range]
-        return (newest - length if length else oldest), newest
+        begin = max(newest - RANGES[self.range], oldest) if RANGES[self.range] else oldest
+        return min(begin, newest - SHORTEST), newest
 
     def with_range(self, name: str) -> View:
         """The same meter up to now."""
@@ -67,17 +69,22 @@ def parse(search: str | None, zone: tzinfo) -> View:
     meter_id = query.get("meter") or None
     if meter_id is not None and len(meter_id) > LONGEST_ID:
         raise AddressError(f"This address names a meter of {len(meter_id):,} characters; at most {LONGEST_ID} can be.")
-    name = query.get("range", DEFAULT_RANGE)
-    if name not in RANGES:
-        raise AddressError(f"There is no range {name!r}; choose one of {', '.join(RANGES)}.")
+    chosen = query.get("range", DEFAULT_RANGE)
+    if chosen not in RANGES:
+        raise AddressError(f"There is no range {chosen!r}; choose one of {', '.join(RANGES)}.")
     if "start" not in query and "end" not in query:
-        return View(meter_id, name)
+        return View(meter_id, chosen)
     if "start" not in query or "end" not in query:
         raise AddressError("A range needs both a start and an end.")
     start, end = _read(query["start"], zone), _read(query["end"], zone)
     if end <= start:
         raise AddressError("The end of this range is not after its start.")
-    return View(meter_id, name, start, end)
+    return View(meter_id, chosen, start, end)
+
+
+def name(path: str) -> str:
+    """The name of the page at a path; `/` is the live one."""
+    return NAMES.get(path, NAMES[LIVE])
 
 
 def meter_query(meter_id: str | None) -> str:

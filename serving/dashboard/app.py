@@ -14,6 +14,8 @@ from serving.dashboard.callbacks import register
 from serving.dashboard.reads import Pages
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
 
     from meterwatch.settings import Settings
@@ -33,10 +35,11 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def mount(app: FastAPI, settings: Settings) -> None:
+def mount(app: FastAPI, settings: Settings, model: Callable[[], str | None]) -> None:
     """Add the pages to an app; they read the database of `settings` and show times in its zone.
 
-    Call after every other route was added and before the app starts.
+    Call after every other route was added and before the app starts. `model` tells the version that judges, None where
+    there is none.
     """
     zone = zone_of(settings.timezone)
     pages = Dash(
@@ -53,7 +56,7 @@ def mount(app: FastAPI, settings: Settings) -> None:
         add_log_handler=False,
     )
     pages.layout = _shell()
-    register(pages, Pages(settings, zone))
+    register(pages, Pages(settings, zone, model))
     pages.init_app(app)
     pages._setup_server()  # noqa: SLF001 - else done by the first request, which only `/` would trigger
 
@@ -65,6 +68,7 @@ def _shell() -> html.Div:
         [
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Store(id="tick"),
+            dcc.Store(id="again"),
             html.A("Skip to the content", href="#page", className="skip"),
             html.Header(
                 [

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from serving.dashboard import address, parts
 from serving.dashboard.address import AddressError
-from serving.dashboard.reads import Pages, UnknownMeterError
+from serving.dashboard.reads import AGAIN_MS, Pages, Shown, UnknownMeterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 LIVE_MS, LISTS_MS, OVERVIEW_MS = 1000, 3000, 60_000  # least time between two updates of a page
 REFRESH_MS = {address.EVENTS: LISTS_MS, address.HEALTH: LISTS_MS, address.OVERVIEW: OVERVIEW_MS}
-NAMES = {address.LIVE: "Live", address.EVENTS: "Events", address.OVERVIEW: "Overview", address.HEALTH: "Health"}
 
 
 def register(app: Dash, pages: Pages) -> None:
@@ -34,13 +33,18 @@ def register(app: Dash, pages: Pages) -> None:
         Output("nav", "children"),
         Input("url", "pathname"),
         Input("url", "search"),
+        Input("again", "data"),
     )
-    async def page(path: str | None, query: str | None) -> tuple[html.Div, list[Any]]:
+    async def page(path: str | None, query: str | None, _: int) -> tuple[html.Div, list[Any]]:
         path, query = path or "/", query or ""
-        content, meter_id = await run_in_threadpool(_page, pages, path, query)
-        refresh = str(REFRESH_MS.get(path, LIVE_MS))
-        root = html.Div(content, id="page-root", **parts.attributes(data_refresh_ms=refresh, data_meter=meter_id))
-        return root, _navigation(path, meter_id)
+        shown = await run_in_threadpool(_page, pages, path, query)
+        told = parts.attributes(
+            data_refresh_ms=str(REFRESH_MS.get(path, LIVE_MS)),
+            data_again_ms=str(shown.again_ms),
+            data_meter=shown.meter_id,
+            data_name=address.name(path),
+        )
+        return html.Div(shown.content, id="page-root", **told), _navigation(path, shown.meter_id)
 
     @app.callback(
         Output("live-chart", "figure"),
@@ -52,9 +56,12 @@ def register(app: Dash, pages: Pages) -> None:
         State("live-newest", "data"),
         prevent_initial_call=True,
     )
-    async def live(_: int, query: str | None, shown: int | None) -> tuple[Any, ...]:
+    async def live(_: int, query: str | None, shown: int) -> tuple[Any, ...]:
         moved = await run_in_threadpool(_quietly, pages.live, query or "", shown)
-        return moved or (no_update,) * 4
+        if moved is None:
+            return (no_update,) * 4
+        figure = no_update if moved.figure is None else moved.figure
+        return figure, moved.verdict, moved.events, moved.newest
 
     @app.callback(Output("events-body", "children"), tick, search, prevent_initial_call=True)
     async def events(_: int, query: str | None) -> parts.Content:
@@ -69,7 +76,7 @@ def register(app: Dash, pages: Pages) -> None:
         return await run_in_threadpool(_quietly, pages.overview, query or "") or no_update
 
     for name, outputs, inputs in (
-        ("drawn", Output("page", "aria-busy"), [Input("page", "children"), State("url", "pathname")]),
+        ("drawn", Output("page", "aria-busy"), [Input("page", "children")]),
         ("choose", Output("url", "search", allow_duplicate=True), [Input("meter", "value"), search]),
         ("zoomed", Output("url", "search", allow_duplicate=True), [Input("live-chart", "relayoutData"), search]),
         ("pause", [Output("pause", "children"), Output("pause", "aria-pressed")], [Input("pause", "n_clicks")]),
@@ -79,26 +86,27 @@ def register(app: Dash, pages: Pages) -> None:
         )
 
 
-def _page(pages: Pages, path: str, query: str) -> tuple[list[Any], str]:
-    """A page's content and its meter, or what to say where there is none."""
+def _page(pages: Pages, path: str, query: str) -> Shown:
+    """A page, or what to say in its place."""
+    heading = parts.heading(address.name(path))
     try:
         return pages.page(path, query)
     except UnknownMeterError as error:
         there = dcc.Link("Show the meter that reported last", href="/")
         said = parts.notice("No such meter", f"No reading of a meter “{error}” is stored.", there)
-        return [said], ""
+        return Shown([heading, said])
     except AddressError as error:
-        return [parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href="/"))], ""
+        said = parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href="/"))
+        return Shown([heading, said])
     except sqlite3.Error as error:
         log.warning("the page %s could not be read: %s", path, error)
-        return [
-            parts.notice(
-                "The database cannot be read",
-                f"It answers: {error}. It may be missing, or being brought to a new schema; this page tries again.",
-                command="meterwatch doctor",
-                state="broken",
-            )
-        ], ""
+        said = parts.notice(
+            "The database cannot be read",
+            f"It answers: {error}. It may be damaged, locked, or being brought to a new schema; this page tries again.",
+            steps=[("What is wrong on this machine:", "meterwatch doctor")],
+            state="broken",
+        )
+        return Shown([heading, said], again_ms=AGAIN_MS)
 
 
 def _quietly(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -114,7 +122,7 @@ def _quietly(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Non
 
 def _navigation(path: str, meter_id: str) -> list[Any]:
     """The pages' names; a meter that is looked at stays the same from page to page."""
-    here = path if path in NAMES else address.LIVE
+    here = path if path in address.NAMES else address.LIVE
     query = address.meter_query(meter_id)
     return [
         dcc.Link(
@@ -122,5 +130,5 @@ def _navigation(path: str, meter_id: str) -> list[Any]:
             href=target if target == address.HEALTH else target + query,
             className="current" if target == here else "",
         )
-        for target, name in NAMES.items()
+        for target, name in address.NAMES.items()
     ]

@@ -20,10 +20,7 @@ LEAST_MARGIN = 3600  # seconds seen on either side of an event that is looked at
 def page(meters: Sequence[str], view: View, body: Sequence[Any]) -> list[Any]:
     """The whole page; `body` is the table or what stands in for it."""
     return [
-        html.Div(
-            [html.H1("Events"), parts.meter_choice(meters, view.meter_id, everyone=True)],
-            className="controls",
-        ),
+        parts.heading("Events", parts.meter_choice(meters, view.meter_id, everyone=True)),
         html.Div(body, id="events-body"),
     ]
 
@@ -40,18 +37,25 @@ def events_body(
     """The newest events as a table; what to say where there is none."""
     if not events:
         whose = "of this meter" if view.meter_id else "of any meter"
-        return [parts.notice("No event so far", f"No readings {whose} were anomalous. An event appears here at once.")]
+        return [parts.notice("No event so far", f"No reading {whose} was anomalous. An event appears here at once.")]
     count = f"{total:,} event{'' if total == 1 else 's'}"
     note = count if total <= len(events) else f"The newest {len(events):,} of {count}"
-    energy = f"Energy is above (+) or below (−) the expected; cost at {wording.number(price, 2)} a kWh."  # noqa: RUF001
     return [
         parts.card(
             "Anomalous runs, newest first",
             events_table(events, zone=zone, price=price, newest=newest, with_meter=view.meter_id is None),
-            note=f"{note}. {energy}",
+            note=f"{note}. {explained(price)}",
             wide=True,
         )
     ]
+
+
+def explained(price: float) -> str:
+    """What the numbers of the table mean."""
+    return (
+        "Severity runs from 0 at the threshold towards 100. Energy and cost are above (+) or below (−) the expected, "  # noqa: RUF001
+        f"at {wording.number(price, 2)} a kWh."
+    )
 
 
 def events_table(
@@ -67,19 +71,19 @@ def events_table(
         with_meter: whether the meter is named.
     """
     columns = [
-        (f"Start ({zone})", ""),
-        ("End", "spare"),
-        ("Duration", "number"),
-        ("Kind", ""),
-        ("Severity", "number"),
-        ("Energy", "number"),
-        ("Cost", "number spare"),
+        (f"Start ({zone})", "start"),
+        ("End", "end"),
+        ("Duration", "number lasts"),
+        ("Kind", "kind"),
+        ("Severity", "number grading"),
+        ("Energy", "number energy"),
+        ("Cost", "number cost"),
     ]
     rows = [_cells(event, zone=zone, price=price, newest=newest) for event in events]
     if with_meter:
         columns.insert(0, ("Meter", "meter"))
         rows = [[str(event["meter_id"]), *cells] for event, cells in zip(events, rows, strict=True)]
-    return parts.table(columns, rows, caption="Events, newest first")
+    return parts.table(columns, rows, caption="Events, newest first", name="events")
 
 
 def _cells(event: Mapping[str, Any], *, zone: tzinfo, price: float, newest: int) -> list[Any]:
@@ -103,7 +107,7 @@ def _cells(event: Mapping[str, Any], *, zone: tzinfo, price: float, newest: int)
             className="severity",
         ),
         wording.signed(energy, 2, "kWh"),
-        wording.number(None if energy is None else abs(float(energy)) * price, 2),
+        wording.signed(None if energy is None else float(energy) * price, 2),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The health page: what became of every record, and whether the parts keep up."""
+"""The health page: whether the parts keep up, and what became of every record."""
 
 from __future__ import annotations
 
@@ -10,14 +10,47 @@ from serving.dashboard import parts, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
 
-SAMPLE_LENGTH = 160  # characters shown of a rejected record
+SAMPLE_LENGTH = 80  # characters shown of a rejected record
 COUNTS = ("records", "stored", "duplicates", "rejected", "held")
+MEBIBYTE = 2**20
 
 
 def page(body: Sequence[Any]) -> list[Any]:
     """The whole page; `body` is the cards or what stands in for them."""
-    return [html.Div([html.H1("Health")], className="controls"), html.Div(body, id="health-body", className="grid")]
+    return [parts.heading("Health"), html.Div(body, id="health-body", className="grid")]
+
+
+def now_card(
+    *, model: str | None, newest: Mapping[str, Any] | None, events: int, size: int, zone: tzinfo
+) -> html.Section:
+    """What runs, and how far it has come.
+
+    Args:
+        model: the version that judges; None where there is none.
+        newest: `meter_id` and `at` of the newest reading of all meters.
+        events: how many there are.
+        size: of the database, in bytes.
+        zone: the zone of times.
+    """
+    judging = (
+        parts.tile("Model", f"Version {model}", "judges")
+        if model is not None
+        else parts.tile("Model", "None", "make one with dvc repro", state="wrong")
+    )
+    reading = (
+        parts.tile(f"Newest reading ({zone})", wording.moment(newest["at"], zone), f"meter {newest['meter_id']}")
+        if newest
+        else parts.tile("Newest reading", "None yet")
+    )
+    tiles = [
+        judging,
+        reading,
+        parts.tile("Events", wording.number(events)),
+        parts.tile("Database", wording.number(size / MEBIBYTE, 1, "MiB")),
+    ]
+    return parts.card("Now", html.Dl(tiles, className="tiles"), wide=True)
 
 
 def ledger_card(partitions: Sequence[Mapping[str, Any]]) -> html.Section:
@@ -46,11 +79,16 @@ def ledger_card(partitions: Sequence[Mapping[str, Any]]) -> html.Section:
     )
 
 
-def verdicts_card(statuses: Mapping[str, int], anomalous: int) -> html.Section:
-    """How the stored readings were judged."""
-    names = {"scored": "Scored", "warming_up": "Warming up", "gap": "Gap", "late": "Late"}
-    tiles = [parts.tile(name, wording.number(statuses.get(key, 0))) for key, name in names.items()]
-    tiles.insert(1, parts.tile("of them anomalous", wording.number(anomalous)))
+def verdicts_card(statuses: Mapping[str, int]) -> html.Section:
+    """How the stored readings were judged; `statuses` counts them by status, and the `anomalous` ones of the scored."""
+    names = {
+        "scored": ("Scored", ""),
+        "anomalous": ("Anomalous", "of the scored ones"),
+        "warming_up": ("Warming up", "still being learned"),
+        "gap": ("Gap", "no power, or too soon after a gap"),
+        "late": ("Late", "older than the newest: not judged"),
+    }
+    tiles = [parts.tile(name, wording.number(statuses[key]), note) for key, (name, note) in names.items()]
     return parts.card("Verdicts", html.Dl(tiles, className="tiles"), wide=True)
 
 
@@ -64,25 +102,21 @@ def rejected_card(reasons: Sequence[Mapping[str, Any]]) -> html.Section:
         return parts.card("Rejected records", html.P("None so far.", className="note"), wide=True)
     rows = [
         [
-            wording.REJECT_WORDS.get(str(row["reason"]), str(row["reason"])),
-            html.Code(str(row["reason"])),
+            [wording.REJECT_WORDS.get(str(row["reason"]), str(row["reason"])), html.Code(str(row["reason"]))],
             wording.number(row["records"]),
-            html.Div([html.Code(_shown(raw), className="sample") for raw in row["samples"]]),
+            [html.Code(text, className="sample") for text in dict.fromkeys(map(_shown, row["samples"]))],
         ]
         for row in reasons
     ]
-    columns = [("What is wrong", ""), ("Reason", ""), ("Records", "number"), ("Newest samples", "")]
-    return parts.card("Rejected records", parts.table(columns, rows, caption="Rejected records by reason"), wide=True)
+    columns = [("What is wrong", "wrong"), ("Records", "number"), ("Newest samples", "samples")]
+    caption = "Rejected records by reason"
+    return parts.card("Rejected records", parts.table(columns, rows, caption=caption, name="rejects"), wide=True)
 
 
 def _shown(raw: bytes | None) -> str:
-    """A record as far as it can be shown: bytes that are no UTF-8 as escapes, long ones cut."""
+    """A record as far as it can be shown: what cannot be printed as escapes, long ones cut."""
     if not raw:
         return "(empty)"
     text = raw[:SAMPLE_LENGTH].decode("utf-8", "backslashreplace")
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
     return f"{text}… ({len(raw):,} bytes)" if len(raw) > SAMPLE_LENGTH else text
-
-
-def parts_card(tiles: Sequence[html.Div]) -> html.Section:
-    """The running parts: model, newest reading, last commit, lag."""
-    return parts.card("Running parts", html.Dl(list(tiles), className="tiles"), wide=True)

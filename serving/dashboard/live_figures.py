@@ -1,8 +1,9 @@
-"""Actual against expected, with its band, the anomalous readings and the events' spans."""
+"""Actual against expected, with its band, the anomalous readings, and the events' spans with what they were."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import textwrap
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -10,46 +11,63 @@ from serving.dashboard import theme
 from serving.dashboard.columns import local_seconds, packed, times, with_breaks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import tzinfo
 
     from numpy.typing import NDArray
 
     from serving.dashboard.theme import Figure
 
+
+class Span(NamedTuple):
+    """An event as the chart shows it."""
+
+    start: int  # unix seconds
+    end: int
+    kind: str
+
+
 LINES = ("active_power_kw", "expected_kw", "lower_kw", "upper_kw")
 FEW = 240  # so many readings and fewer are drawn as single points too
+ROOM, LINE = 0.25, 14  # an event's words: their share of the picture's width, characters of a line
+WORDS: Figure = {"showarrow": False, "font": {"size": 11}}
+ABOVE, ABOVE_WITH_WORDS = 0.05, 0.2  # of the picture's height, empty
+MINUTE = 60
 POWER = "%{y:.3f} kW"
 
 
 def live_figure(
     columns: Mapping[str, NDArray[Any]],
-    spans: Iterable[tuple[int, int]],
+    spans: Sequence[Span],
     *,
     window: tuple[int, int],
     zone: tzinfo,
     view: str,
+    nothing: str = "No readings in this range",
 ) -> Figure:
     """Draw a meter's readings against what was expected of them.
 
     Args:
         columns: `at` (n,) unix seconds rising; `active_power_kw`, `expected_kw`, `lower_kw`, `upper_kw` (n,) kW, NaN
             where unknown; `score`, `threshold` (n,); `anomalous` (n,) bool.
-        spans: (start, end) of the events in unix seconds, drawn as a tint behind the readings.
+        spans: the events, drawn as a tint behind the readings.
         window: (start, end) of what is looked at in unix seconds, whether readings reach so far or not.
         zone: the zone of the time axis.
         view: names what is looked at; while it stays the same, an update keeps the reader's zoom.
+        nothing: what is said where there are no readings.
     """
     at = np.asarray(columns["at"], np.int64)
     if len(at) == 0:
-        return theme.message("No readings in this range", view=view)
+        return theme.message(nothing, view=view)
     resolution = (window[1] - window[0]) / max(len(at) - int(np.count_nonzero(columns["anomalous"])), 1)
     broken_at, lines = with_breaks(at, {name: columns[name] for name in LINES}, resolution=resolution)
     x = times(broken_at, zone)
     layout = theme.frame(x_title=f"Time ({zone})", y_title="Active power (kW)", view=view)
-    layout["xaxis"] |= {"type": "date", "range": _milliseconds(window, zone)}
-    layout["yaxis"] |= {"fixedrange": True, "rangemode": "tozero"}
-    layout["shapes"] = [_span(span, zone) for span in spans]
+    hover = {"hover": "%Y-%m-%d %H:%M:%S"} if (at % MINUTE).any() else {}
+    layout["xaxis"] |= theme.time_axis(**hover) | {"range": _milliseconds(window, zone)}
+    layout["shapes"] = [_tint(span, zone) for span in spans]
+    layout["annotations"] = words = _words(spans, window, zone)
+    layout["yaxis"] |= {"fixedrange": True, "rangemode": "tozero", **_height(lines, words=bool(words))}
     return {
         "data": [
             *_band(x, lines),
@@ -77,6 +95,7 @@ def _line(
         "y": packed(values),
         "line": {"color": colour, "width": 1.6, "dash": dash},
         "marker": {"symbol": "circle", "size": 4, "color": colour},
+        "cliponaxis": not points,  # the newest one stands on the edge
         "connectgaps": False,
         "hovertemplate": POWER,
     }
@@ -87,7 +106,7 @@ def _band(x: object, lines: Mapping[str, NDArray[np.float64]]) -> list[Figure]:
     lower = edge | {"y": packed(lines["lower_kw"]), "hoverinfo": "skip", "showlegend": False, "legendgroup": "band"}
     upper = edge | {
         "y": packed(lines["upper_kw"]),
-        "name": "Expected, 95 % band",
+        "name": "95 % band",
         "fill": "tonexty",
         "fillcolor": theme.BAND,
         "customdata": packed(lines["lower_kw"]),
@@ -110,13 +129,14 @@ def _anomalies(at: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], zone:
         "y": packed(power),
         "customdata": packed(score),
         "marker": {"symbol": "diamond", "size": 7, "color": theme.ANOMALOUS},
+        "cliponaxis": False,
         "hovertemplate": "score %{customdata:.2f}",
         "showlegend": True,
     }
 
 
-def _span(span: tuple[int, int], zone: tzinfo) -> Figure:
-    start, end = _milliseconds(span, zone)
+def _tint(span: Span, zone: tzinfo) -> Figure:
+    start, end = _milliseconds((span.start, span.end), zone)
     return {
         "type": "rect",
         "xref": "x",
@@ -129,3 +149,31 @@ def _span(span: tuple[int, int], zone: tzinfo) -> Figure:
         "fillcolor": theme.EVENT_SPAN,
         "layer": "below",
     }
+
+
+def _words(spans: Iterable[Span], window: tuple[int, int], zone: tzinfo) -> list[Figure]:
+    """What each event was, at the top of its tint; where two would be written over each other, the newer one."""
+    first, last = window
+    width = ROOM * (last - first)
+    words: list[Figure] = []
+    free = float(last)  # what lies beyond is written on
+    for span in sorted(spans, reverse=True):
+        start, end = max(span.start, first), min(span.end, last)
+        left = min(max((start + end - width) / 2, first), last - width)
+        if start > end or left + width > free:
+            continue
+        free = left
+        x, _ = _milliseconds((round(left + width / 2), last), zone)
+        text = "<br>".join(textwrap.wrap(span.kind, LINE))
+        words.append({"x": x, "y": 1, "xref": "x", "yref": "paper", "yanchor": "top", "text": text, **WORDS})
+    return words
+
+
+def _height(lines: Mapping[str, NDArray[np.float64]], *, words: bool) -> Figure:
+    """The vertical range, zero included, with room above for words; left to the browser where nothing is known."""
+    known = np.concatenate([lines[name][~np.isnan(lines[name])] for name in LINES])
+    if not len(known):
+        return {}
+    low, high = min(float(known.min()), 0.0), max(float(known.max()), 0.0)
+    above, below = (high - low) * (ABOVE_WITH_WORDS if words else ABOVE), (high - low) * ABOVE
+    return {"range": [low - below if low < 0 else 0.0, high + above or 1.0]}

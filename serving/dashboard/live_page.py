@@ -27,26 +27,23 @@ def page(
     verdict: Sequence[Any],
     events: Sequence[Any],
     *,
-    newest: int | None,
+    newest: int,
     zone: tzinfo,
 ) -> list[Any]:
     """The whole page; `verdict` and `events` are what the two cards hold, `newest` the time of the newest reading."""
     return [
         dcc.Store(id="live-newest", data=newest),
-        html.Div(
-            [
-                html.H1("Live"),
-                parts.meter_choice(meters, view.meter_id),
-                parts.segmented(
-                    [
-                        (name, address.LIVE + view.with_range(key).search(zone), view.live and key == view.range)
-                        for key, name in address.RANGE_NAMES.items()
-                    ],
-                    label="Range up to now",
-                ),
-                _following(view),
-            ],
-            className="controls",
+        parts.heading(
+            "Live",
+            parts.meter_choice(meters, view.meter_id),
+            parts.segmented(
+                [
+                    (name, address.LIVE + view.with_range(key).search(zone), view.live and key == view.range)
+                    for key, name in address.RANGE_NAMES.items()
+                ],
+                label="Range up to now",
+            ),
+            _following(view, zone),
         ),
         html.Section(
             verdict, id="live-verdict", className="card verdict", **parts.attributes(aria_label="Newest verdict")
@@ -54,16 +51,16 @@ def page(
         parts.card(
             "Actual against expected",
             parts.chart(figure, CHART_LABEL, size="tall", chart_id="live-chart"),
-            note="Drag across the chart to look closer; the address keeps the range.",
+            note="Drag across it to look closer; the address keeps the range.",
             wide=True,
         ),
         parts.card("Events of this meter", html.Div(events, id="live-events"), wide=True),
     ]
 
 
-def _following(view: View) -> parts.Content:
+def _following(view: View, zone: tzinfo) -> parts.Content:
     if not view.live:
-        return html.Span("Looking at the past", className="past")
+        return dcc.Link("Back to now", href=address.LIVE + view.with_range(view.range).search(zone), className="button")
     return html.Button("Pause", id="pause", className="button", n_clicks=0, **parts.attributes(aria_pressed="false"))
 
 
@@ -80,7 +77,7 @@ def verdict_card(newest: Mapping[str, Any], *, zone: tzinfo) -> list[Any]:
     scored = status == "scored"
     band = f"{wording.number(newest['lower_kw'], 2)} to {wording.number(newest['upper_kw'], 2, 'kW')}"
     tiles = [
-        parts.tile("Actual", wording.number(newest["active_power_kw"], 3, "kW"), wording.moment(newest["at"], zone)),
+        parts.tile("Actual", wording.number(newest["active_power_kw"], 3, "kW"), "active power"),
         parts.tile("Expected", wording.number(newest["expected_kw"], 3, "kW"), band if scored else ""),
         parts.tile(
             "Score",
@@ -92,7 +89,13 @@ def verdict_card(newest: Mapping[str, Any], *, zone: tzinfo) -> list[Any]:
         html.Div(
             [
                 html.Span(className=f"mark {state}", **parts.attributes(aria_hidden="true")),
-                html.Div([html.Strong(wording.STATUS_WORDS[state], className="state"), html.P(_sentence(newest))]),
+                html.Div(
+                    [
+                        html.P(f"Newest reading, {wording.moment(newest['at'], zone)} ({zone})", className="note"),
+                        html.Strong(wording.STATUS_WORDS[state], className="state"),
+                        html.P(_sentence(newest)),
+                    ]
+                ),
             ],
             className=f"finding {state}",
         ),
@@ -110,30 +113,6 @@ def _sentence(newest: Mapping[str, Any]) -> str:
         return f"Within the usual: in normal running, readings like this come {often}."
     rarity = f"In normal running, readings like this come {often}."
     return f"{newest['reason']}. {rarity}" if newest["reason"] else rarity
-
-
-def no_verdict() -> list[Any]:
-    """What the verdict's card holds before a meter has any reading."""
-    return [
-        html.Div(
-            [
-                html.Span(className="mark waiting", **parts.attributes(aria_hidden="true")),
-                html.Div(
-                    [
-                        html.Strong("Waiting for readings", className="state"),
-                        html.P(
-                            [
-                                "Nothing has arrived yet. Send a file of readings with ",
-                                html.Code("meterwatch replay FILE"),
-                                "; this page shows them as they come.",
-                            ]
-                        ),
-                    ]
-                ),
-            ],
-            className="finding waiting",
-        )
-    ]
 
 
 def recent_events(

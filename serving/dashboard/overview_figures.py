@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.dashboard import theme
-from serving.dashboard.columns import packed, times
+from serving.dashboard.columns import local_seconds, packed, times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from serving.dashboard.theme import Figure
 
+SHORTEST_MS = 600_000  # that a time axis shows
+EACH_DAY = 10  # so many days and fewer are named one by one
+FEW_COUNTS = 6  # counts below have a tick each, and none between
+# Of the voltages: bars, the share of readings at either end that need not be seen, the least range that is.
+BARS, RARE, LEAST_VOLTS = 60, 0.005, 2.0
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 CHANNEL_NAMES = {
     "active_power_kw": "Active power",
@@ -39,28 +44,37 @@ def scatter_figure(columns: Mapping[str, NDArray[Any]], *, zone: tzinfo, view: s
     """
     at, power = np.asarray(columns["at"], np.int64), np.asarray(columns["active_power_kw"], np.float64)
     anomalous = np.asarray(columns["anomalous"], bool)
+    if len(at) == 0:
+        return theme.message("No readings", view=view)
     layout = theme.frame(x_title=f"Time ({zone})", y_title="Active power (kW)", view=view)
     layout["hovermode"] = "closest"
-    layout["xaxis"]["type"] = "date"
+    begin, end = (int(second) * 1000 for second in local_seconds(at[[0, -1]], zone))
+    layout["xaxis"] |= theme.time_axis() | {"range": [begin, max(end, begin + SHORTEST_MS)]}
+    layout["yaxis"]["rangemode"] = "tozero"
+    normal = {"color": theme.NORMAL, "symbol": "circle", "size": 4, "opacity": 0.7}
+    odd = {"color": theme.ANOMALOUS, "symbol": "diamond", "size": 7}
     return {
         "data": [
-            _points("Normal", at[~anomalous], power[~anomalous], zone, color=theme.NORMAL, symbol="circle", size=4),
-            _points(
-                "Anomalous", at[anomalous], power[anomalous], zone, color=theme.ANOMALOUS, symbol="diamond", size=7
-            ),
+            _points("Normal", at[~anomalous], power[~anomalous], zone, normal),
+            _points("Anomalous", at[anomalous], power[anomalous], zone, odd),
         ],
         "layout": layout,
     }
 
 
-def _points(name: str, at: NDArray[np.int64], power: NDArray[np.float64], zone: tzinfo, **marker: object) -> Figure:
+def _points(
+    name: str, at: NDArray[np.int64], power: NDArray[np.float64], zone: tzinfo, marker: Mapping[str, object]
+) -> Figure:
+    """`showlegend`, because the legend tells what an anomaly looks like before there is one."""
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
-        "x": times(at, zone),
-        "y": packed(power),
-        "marker": {"opacity": 0.7, **marker},
+        "x": times(at, zone) if len(at) else [None],
+        "y": packed(power) if len(at) else [None],
+        "marker": marker,
+        "cliponaxis": False,
+        "showlegend": True,
         "hovertemplate": "%{x|%Y-%m-%d %H:%M}, %{y:.3f} kW",
     }
 
@@ -76,9 +90,12 @@ def monthly_figure(
         average_kw: (n,) kW, NaN where there is no month before.
         view: names what is looked at.
     """
+    if np.isnan(mean_kw).all():
+        return theme.message("No reading with power yet", view=view)
     layout = theme.frame(x_title="Month", y_title="Mean power (kW)", view=view)
-    layout["xaxis"]["type"] = "category"
+    layout["xaxis"] |= {"type": "category", "showgrid": False}
     layout["yaxis"]["rangemode"] = "tozero"
+    layout["bargap"] = 0.4
     return {
         "data": [
             _bars(list(months), mean_kw, "Monthly mean", "%{y:.3f} kW"),
@@ -89,7 +106,13 @@ def monthly_figure(
 
 
 def daily_figure(
-    days: Sequence[str], total_kwh: NDArray[np.float64], average_kwh: NDArray[np.float64], *, window: int, view: str
+    days: Sequence[str],
+    total_kwh: NDArray[np.float64],
+    average_kwh: NDArray[np.float64],
+    *,
+    window: int,
+    zone: tzinfo,
+    view: str,
 ) -> Figure:
     """Energy of each day with its moving average.
 
@@ -98,15 +121,19 @@ def daily_figure(
         total_kwh: (n,) kWh, NaN where a day has no power.
         average_kwh: (n,) kWh, NaN where too few days stand before.
         window: days of the moving average.
+        zone: whose days.
         view: names what is looked at.
     """
-    layout = theme.frame(x_title="Day", y_title="Energy (kWh)", view=view)
-    layout["xaxis"]["type"] = "date"
+    if np.isnan(total_kwh).all():
+        return theme.message("A day's energy is known from<br>its second reading with power on", view=view)
+    layout = theme.frame(x_title=f"Day ({zone})", y_title="Energy (kWh)", view=view)
+    layout["xaxis"] |= theme.time_axis(hover="%a %Y-%m-%d") | {"showgrid": False}
+    if len(days) <= EACH_DAY:
+        layout["xaxis"]["dtick"] = theme.DAY_MS
     layout["yaxis"]["rangemode"] = "tozero"
-    layout["bargap"] = 0.15
     return {
         "data": [
-            _bars(list(days), total_kwh, "Daily total", "%{y:.1f} kWh"),
+            _bars(list(days), total_kwh, "Daily total", "%{y:.1f} kWh") | {"width": 0.85 * theme.DAY_MS},
             _average(list(days), average_kwh, f"{window}-day moving average", "%{y:.1f} kWh"),
         ],
         "layout": layout,
@@ -114,7 +141,7 @@ def daily_figure(
 
 
 def _bars(x: list[str], values: NDArray[np.float64], name: str, hover: str) -> Figure:
-    marker = {"color": theme.NORMAL, "opacity": 0.55}
+    marker = {"color": theme.NORMAL, "opacity": 0.6}
     return {"type": "bar", "name": name, "x": x, "y": packed(values), "marker": marker, "hovertemplate": hover}
 
 
@@ -141,11 +168,14 @@ def week_figure(mean_kw: NDArray[np.float64], *, zone: tzinfo, view: str) -> Fig
     """
     layout = theme.frame(x_title=f"Hour of the day ({zone})", y_title="", view=view, legend=False)
     layout["hovermode"] = "closest"
-    layout["xaxis"] |= {"dtick": 3, "showgrid": False}
-    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False}
-    heat = _heat(mean_kw, theme.SEQUENTIAL, title="kW") | {
+    layout["xaxis"] |= {"dtick": 3, "showgrid": False, "fixedrange": True}
+    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "fixedrange": True}
+    known = mean_kw[~np.isnan(mean_kw)]
+    heat = _heat(mean_kw, theme.SEQUENTIAL) | {
         "x": list(range(24)),
         "y": list(WEEKDAYS),
+        "zmin": float(min(known.min(initial=0.0), 0.0)),
+        "zmax": float(known.max(initial=0.0)) or 1.0,
         "hovertemplate": "%{y}, %{x}:00: %{z:.2f} kW<extra></extra>",
     }
     return {"data": [heat], "layout": layout}
@@ -159,24 +189,27 @@ def correlation_figure(channels: Sequence[str], matrix: NDArray[np.float64], *, 
         matrix: (k, k) Pearson correlations, NaN where a channel never changes or is never there.
         view: names what is looked at.
     """
+    if np.isnan(matrix).all():
+        return theme.message("Two complete readings that differ<br>are needed", view=view)
     names = [CHANNEL_NAMES.get(channel, channel) for channel in channels]
     layout = theme.frame(x_title="", y_title="", view=view, legend=False)
     layout["hovermode"] = "closest"
-    layout["margin"] = {"l": 16, "r": 16, "t": 12, "b": 16}
-    layout["xaxis"] |= {"showgrid": False, "tickangle": -40}
-    layout["yaxis"] |= {"showgrid": False, "autorange": "reversed"}
-    heat = _heat(matrix, theme.DIVERGING, title="r") | {
+    layout["margin"] |= {"l": 16, "b": 16}
+    layout["xaxis"] |= {"showgrid": False, "tickangle": -40, "fixedrange": True}
+    layout["yaxis"] |= {"showgrid": False, "autorange": "reversed", "fixedrange": True}
+    heat = _heat(matrix, theme.DIVERGING) | {
         "x": names,
         "y": names,
         "zmin": -1,
         "zmax": 1,
-        "texttemplate": "%{z:.2f}",
+        "text": [[_short(value) for value in row] for row in matrix.tolist()],
+        "texttemplate": "%{text}",
         "hovertemplate": "%{y} and %{x}: %{z:.3f}<extra></extra>",
     }
     return {"data": [heat], "layout": layout}
 
 
-def _heat(values: NDArray[np.float64], colours: object, *, title: str) -> Figure:
+def _heat(values: NDArray[np.float64], colours: object) -> Figure:
     return {
         "type": "heatmap",
         "z": [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in values],
@@ -184,8 +217,18 @@ def _heat(values: NDArray[np.float64], colours: object, *, title: str) -> Figure
         "hoverongaps": False,
         "xgap": 1,
         "ygap": 1,
-        "colorbar": {"title": {"text": title}, "thickness": 12, "outlinewidth": 0},
+        # Above the picture, so that it takes no width from it on a phone.
+        "colorbar": {"orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "ypad": 4, "thickness": 8, "nticks": 5}
+        | {"outlinewidth": 0, "ticklabelposition": "outside top"},
     }
+
+
+def _short(correlation: float) -> str:
+    """Two digits without the zero before them, so that it fits into a cell on a phone."""
+    if np.isnan(correlation):
+        return ""
+    text = f"{abs(correlation):.2f}".removeprefix("0")
+    return f"−{text}" if correlation < 0 and text != ".00" else text  # noqa: RUF001 - a minus sign
 
 
 def voltage_figure(edges_v: NDArray[np.float64], counts: NDArray[np.int64], *, view: str) -> Figure:
@@ -195,8 +238,17 @@ def voltage_figure(edges_v: NDArray[np.float64], counts: NDArray[np.int64], *, v
         edges_v: (n + 1,) V, rising.
         counts: (n,) readings in each bin.
         view: names what is looked at.
+
+    Returns:
+        About `BARS` bars over the part of the range where nearly all readings are: the zeros of one outage would
+        squash all others into a few. The bars beyond it are there too, for who zooms out.
     """
+    if counts.sum() == 0:
+        return theme.message("This meter tells no voltage", view=view)
     layout = theme.frame(x_title="Voltage (V)", y_title="Readings", view=view, legend=False)
+    edges_v, counts, shown = _binned(edges_v, counts)
+    layout["xaxis"]["range"] = shown
+    layout["yaxis"] |= {"tickformat": ",", "dtick": 1 if counts.max() < FEW_COUNTS else None}
     layout["bargap"] = 0.05
     layout["hovermode"] = "closest"
     widths = np.diff(edges_v)
@@ -210,3 +262,19 @@ def voltage_figure(edges_v: NDArray[np.float64], counts: NDArray[np.int64], *, v
         "hovertemplate": "%{x:.2f} V: %{y:,} readings<extra></extra>",
     }
     return {"data": [bars], "layout": layout}
+
+
+def _binned(
+    edges_v: NDArray[np.float64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], list[float]]:
+    """Neighbouring bins put together, so that about `BARS` lie where nearly all readings are, and that range."""
+    below = np.cumsum(counts) - counts
+    rare = RARE * counts.sum()
+    usual = np.flatnonzero((below + counts > rare) & (below < counts.sum() - rare))
+    first, last = int(usual[0]), int(usual[-1]) + 1
+    low, high = float(edges_v[first]), float(edges_v[last])
+    margin = max(LEAST_VOLTS - (high - low), (high - low) / BARS) / 2
+    step = max(round((high - low + 2 * margin) / BARS / float(edges_v[1] - edges_v[0])), 1)
+    starts = np.unique([*np.arange(first, 0, -step), 0, *np.arange(first, len(counts), step)])
+    edges = np.append(edges_v[starts], edges_v[-1])
+    return edges, np.add.reduceat(counts, starts), [low - margin, high + margin]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def page(meters: Sequence[str], view: View, body: Sequence[Any]) -> list[Any]:
     """The whole page; `body` is the pictures or what stands in for them."""
     return [
-        html.Div([html.H1("Overview"), parts.meter_choice(meters, view.meter_id)], className="controls"),
+        parts.heading("Overview", parts.meter_choice(meters, view.meter_id)),
         html.Div(body, id="overview-body", className="grid"),
     ]
 
@@ -34,9 +34,30 @@ def overview_body(
             note=f"{spanned}. Thinned to what the screen can show: every extreme and every anomaly is kept.",
             wide=True,
         ),
-        parts.card("Daily totals", parts.chart(daily, "Energy of each day with its moving average"), wide=True),
-        parts.card("Monthly mean", parts.chart(monthly, "Mean power of each month with its two-month moving average")),
-        parts.card("Hours of the week", parts.chart(week, "Mean power by weekday and hour")),
-        parts.card("Voltage", parts.chart(voltage, "How often each voltage was read")),
-        parts.card("How the channels go together", parts.chart(correlation, "Correlation of the channels")),
+        parts.card(
+            "Daily totals",
+            parts.chart(daily, "Energy of each day with its moving average"),
+            note="The first and the last day may be incomplete.",
+            wide=True,
+        ),
+        parts.card(
+            "Monthly mean",
+            parts.chart(monthly, "Mean power of each month with its two-month moving average"),
+            note="The average is that of a month and the one before.",
+        ),
+        parts.card(
+            "Hours of the week",
+            parts.chart(week, "Mean power by weekday and hour"),
+            note="Mean power in kW.",
+        ),
+        parts.card(
+            "Voltage",
+            parts.chart(voltage, "How often each voltage was read"),
+            note="Where nearly all readings lie; double-click for the whole range.",
+        ),
+        parts.card(
+            "How the channels go together",
+            parts.chart(correlation, "Correlation of the channels"),
+            note="Correlation r: 1, they rise and fall together; −1, one falls as the other rises.",  # noqa: RUF001
+        ),
     ]

@@ -45,28 +45,52 @@ def tile(name: str, value: str, note: str = "", *, state: str = "") -> html.Div:
     return html.Div(lines, className=f"tile {state}".strip())
 
 
-def notice(title: str, *sentences: Content, command: str = "", state: str = "empty") -> html.Section:
-    """What a page says when it has nothing else to show: the fact, and the next step."""
+def heading(name: str, *controls: Content) -> html.Div:
+    """A page's name, and beside it what can be chosen."""
+    return html.Div([html.H1(name), *controls], className="controls")
+
+
+def notice(
+    title: str, *sentences: Content, steps: Sequence[tuple[str, str]] = (), state: str = "empty"
+) -> html.Section:
+    """What a page says when it has nothing else to show: the fact, and the next step.
+
+    Args:
+        title: the fact.
+        sentences: what there is to say about it.
+        steps: what can be done: (what for, the command) of each.
+        state: `empty`, or `broken` where something is wrong.
+    """
     lines: list[Any] = [html.H2(title), *(html.P(sentence) for sentence in sentences)]
-    if command:
-        lines.append(html.Pre(html.Code(command)))
+    for purpose, command in steps:
+        lines += [html.P(purpose), html.Pre(html.Code(command))]
     return html.Section(lines, className=f"card notice {state}", role="status")
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]], *, caption: str) -> html.Div:
+def table(
+    columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]], *, caption: str, name: str = ""
+) -> html.Div:
     """A table that scrolls sideways in itself on a narrow screen.
 
+    The roles are told again because the style sheet may lay rows out as boxes, which takes the browser's own from them.
+
     Args:
-        columns: (heading, class) of each column; class `number` stands right with figures of equal width.
+        columns: (heading, classes) of each column; class `number` stands right with figures of equal width.
         rows: the cells of each row.
         caption: what the table holds, read out and not shown.
+        name: a class, for a table that the style sheet lays out differently on a phone.
     """
     kinds = [kind for _, kind in columns]
-    head = html.Tr([html.Th(name, className=kind, scope="col") for name, kind in columns])
-    body = [html.Tr([html.Td(cell, className=kind) for cell, kind in zip(cells, kinds, strict=True)]) for cells in rows]
+    head = html.Tr([html.Th(title, className=kind, scope="col", role="columnheader") for title, kind in columns])
+    body = [
+        html.Tr([html.Td(cell, className=kind, role="cell") for cell, kind in zip(one, kinds, strict=True)], role="row")
+        for one in rows
+    ]
     return html.Div(
-        html.Table([html.Caption(caption), html.Thead(head), html.Tbody(body)]),
-        className="scroll",
+        html.Table(
+            [html.Caption(caption), html.Thead(head, role="rowgroup"), html.Tbody(body, role="rowgroup")], role="table"
+        ),
+        className=f"scroll {name}".strip(),
         tabIndex=0,
         role="region",
         **attributes(aria_label=caption),

@@ -24,7 +24,18 @@ SEQUENTIAL = [
     [0.75, "#BCAF6F"],
     [1.0, "#FEE838"],
 ]
-DIVERGING = [[0.0, "#B2182B"], [0.25, "#EF8A62"], [0.5, "#F2F2F2"], [0.75, "#67A9CF"], [1.0, "#2166AC"]]
+# Not red, which is an anomaly everywhere else.
+DIVERGING = [[0.0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F2F2F2"], [0.75, "#998EC3"], [1.0, "#542788"]]
+DAY_MS = 86_400_000
+# As the tables write times; from the finest step to the coarsest. What follows \n is written where it changes.
+TIME_TICKS = [
+    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%Y-%m-%d"},
+    {"dtickrange": [60_000, DAY_MS - 1], "value": "%H:%M\n%Y-%m-%d"},
+    {"dtickrange": [DAY_MS, 28 * DAY_MS], "value": "%-d %b\n%Y"},
+    {"dtickrange": ["M1", "M11"], "value": "%b\n%Y"},
+    {"dtickrange": ["M12", None], "value": "%Y"},
+]
+NO_TICKS = {"ticks": "outside", "tickcolor": "rgba(0, 0, 0, 0)", "ticklen": 6}  # keeps the axes' first labels apart
 
 CONFIG: Any = {
     "displaylogo": False,
@@ -45,7 +56,7 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
     """
     return {
         "autosize": True,
-        "margin": {"l": 58, "r": 16, "t": 30 if legend else 12, "b": 46},
+        "margin": {"l": 58, "r": 16, "t": 36 if legend else 12, "b": 46},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "font": {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 12, "color": "#1c232b"},
@@ -59,19 +70,27 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
             "gridcolor": "#e4e7eb",
             "zeroline": False,
             "automargin": True,
+            **NO_TICKS,
         },
         "yaxis": {
             "title": {"text": y_title, "standoff": 6},
             "gridcolor": "#e4e7eb",
             "zerolinecolor": "#c3c9d1",
             "automargin": True,
+            **NO_TICKS,
         },
     }
+
+
+def time_axis(*, hover: str = "%Y-%m-%d %H:%M") -> Figure:
+    """What makes a horizontal axis one of times; `hover` is how a time is written in full."""
+    return {"type": "date", "tickformatstops": TIME_TICKS, "hoverformat": hover}
 
 
 def message(text: str, *, view: str) -> Figure:
     """A figure with nothing but a sentence in its middle, of the same frame as the one it stands in for."""
     layout = frame(x_title="", y_title="", view=view, legend=False)
+    layout["margin"] |= {"l": 16, "b": 16}
     layout["xaxis"]["visible"] = layout["yaxis"]["visible"] = False
     layout["annotations"] = [
         {"text": text, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False, "font": {"size": 14}}

@@ -128,7 +128,7 @@ def moment(name: str, text: str, zone: tzinfo) -> int:
         Problem: 422 with its name.
     """
     try:
-        return times.parse(text.replace(" ", "+") if " " in text[16:] else text, zone)  # `+` came as a space
+        return times.parse(text[:16] + text[16:].replace(" ", "+"), zone)  # the offset's `+` came as a space
     except times.TimeError as error:
         raise Problem(422, f"query.{name}: {error}", errors=[(f"query.{name}", str(error))]) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from meterwatch import instance
 from meterwatch.instance import InstanceError
+from meterwatch.processes import registered
 from meterwatch.settings import Settings
-from meterwatch.status import lag
 from meterwatch.storage.migrate import migrate
+from streaming.accounts import lag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +29,10 @@ def test_lag_is_what_is_on_the_topic_and_not_in_the_ledger(parts: dict[int, tupl
         {"topic_id": "now", "partition": number, "next_offset": min(done, end)} for number, (_, end) in ends.items()
     ]
     left = sum(len(set(range(*span)) - set(range(done))) for span in ends.values())
-    assert lag(("now", ends), ledger) == left
-    assert lag(("now", ends), []) == sum(kept for _, kept in parts.values())
+    assert lag("now", ends, ledger) == left
+    assert lag("now", ends, []) == sum(kept for _, kept in parts.values())
     foreign = [{**row, "topic_id": "before"} for row in ledger]
-    assert lag(("now", ends), foreign) == lag(("now", ends), [])
+    assert lag("now", ends, foreign) == lag("now", ends, [])
 
 
 def test_reset_deletes_what_the_instance_made_and_nothing_else(tmp_path: Path) -> None:
@@ -46,10 +48,9 @@ def test_reset_deletes_what_the_instance_made_and_nothing_else(tmp_path: Path) -
     assert instance.contents(settings) == []
 
 
-def test_a_running_instance_is_not_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_instance_is_not_reset(tmp_path: Path) -> None:
     settings = Settings(run_dir=tmp_path)
     migrate(tmp_path / "meterwatch.db")
-    monkeypatch.setattr("streaming.supervisor.processes", lambda _: [{"name": "stream", "id": 7}])
-    with pytest.raises(InstanceError, match=r"stream \(7\)"):
+    with registered(settings, "stream"), pytest.raises(InstanceError, match=rf"stream \({os.getpid()}\)"):
         instance.reset(settings)
     assert (tmp_path / "meterwatch.db").exists()

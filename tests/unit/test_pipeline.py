@@ -11,7 +11,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Where things run and what is written down about them changes no output.
-APART = {"training/tracking.py", "training/stages.py", "training/figures.py", "meterwatch/settings.py"}
+APART = {"training/tracking.py", "training/lineage.py", "training/stages.py", "training/figures.py",
+         "meterwatch/settings.py"}  # fmt: skip
 ORDER = ["prepare", "forest", "sequence", "calibrate", "evaluate", "register"]
 READS = {  # sections of params.yaml
     "prepare": {"prepare", "splits"},

@@ -3,17 +3,19 @@
  * One shared worker holds the event stream for all tabs: a browser grants six connections to a host, so a stream a tab
  * would leave the seventh tab without any. Where there is no such worker the page asks every two seconds. An arrival only
  * says that there is something new; what is shown is read afresh, at most once in the page's own time, so that a fast
- * stream costs a page no more than a slow one. */
+ * stream costs a page no more than a slow one. A page that waits for something (a first reading, a database that can be
+ * read, a model) is read again as a whole, and so is every page once a lost connection is back. */
 (() => {
   "use strict";
   const POLL_MS = 2000;
-  const TITLES = { "/events": "Events", "/overview": "Overview", "/health": "Health" };
   const WORDS = { open: "Live", lost: "Connection lost, trying again", paused: "Paused", waiting: "Connecting" };
   let connection = "waiting";
   let paused = false;
-  let news = false;
+  let news = false; // there is something new that is not shown
+  let stale = false; // the page as a whole is to be read again
   let shown = 0;
   let timer = 0;
+  let later = 0;
   let count = 0;
 
   const root = () => document.getElementById("page-root");
@@ -27,8 +29,16 @@
     }
   }
 
+  function again() {
+    stale = true;
+    if (paused || document.hidden) return;
+    stale = news = false;
+    set("again", { data: ++count });
+  }
+
   function show() {
     timer = 0;
+    if (stale) return again();
     if (!news || paused || document.hidden || !root()) return;
     news = false;
     shown = performance.now();
@@ -42,15 +52,17 @@
   }
 
   function connected(state) {
+    const back = connection === "lost" && state === "open";
     connection = state;
     tell();
-    if (state === "open") arrived(); // whatever was missed meanwhile
+    if (back) again();
+    else if (state === "open") arrived(); // whatever was missed meanwhile
   }
 
   function poll() {
     setInterval(() => {
       if (paused || document.hidden) return;
-      fetch("healthz", { cache: "no-store" })
+      fetch("/healthz", { cache: "no-store" })
         .then((answer) => connected(answer.ok ? "open" : "lost"))
         .catch(() => connected("lost"));
     }, POLL_MS);
@@ -80,10 +92,14 @@
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     meterwatch: {
-      /* A page was drawn: name it, and let its state be known. */
-      drawn(path) {
-        document.title = `${TITLES[path] || "Live"} · meterwatch`;
+      /* A page was drawn: name it, let its state be known, and come back if it waits for something. */
+      drawn(page) {
+        const wait = Number(page.props["data-again-ms"]);
+        document.title = `${page.props["data-name"]} · meterwatch`;
+        paused = false; // a new page has a new button, or none
         tell();
+        clearTimeout(later);
+        if (wait) later = setTimeout(again, wait);
         return "false";
       },
       /* Another meter was chosen: the range stays, a fixed window of the old meter stays too. */

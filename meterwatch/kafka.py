@@ -1,0 +1,29 @@
+"""How every client of ours talks to Kafka: librdkafka properties."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meterwatch.settings import Settings
+
+Config = dict[str, str | int | float | bool]
+
+# Nothing is lost or doubled by a retry, and a meter's readings stay in order; the partitioner is Java's, so that one
+# key lands on one partition whoever sends it.
+PRODUCER: Config = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",
+}
+LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the broker takes what the quarantine will call too_large
+AWAY = "start the broker with `meterwatch broker start`, or set METERWATCH_KAFKA_BOOTSTRAP_SERVERS"
+
+
+def client_config(settings: Settings) -> Config:
+    """Properties that every client needs: the address, and what the security file says (`name=value` a line)."""
+    lines = settings.kafka_security.read_text().splitlines() if settings.kafka_security is not None else []
+    pairs = (line.partition("=") for line in map(str.strip, lines) if line and not line.startswith("#"))
+    secure: Config = {name.strip(): value.strip() for name, _, value in pairs}
+    return {**secure, "bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0}

@@ -1,0 +1,62 @@
+"""Does it add up? The counts of an instance, and the identities that hold at every commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meterwatch.storage import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meterwatch.settings import Settings
+    from streaming.ledger import Topic
+
+COUNTS = ("records", "stored", "duplicates", "rejected", "held", "pruned")
+
+
+def lag(topic_id: str, ends: Mapping[int, tuple[int, int]], ledger: list[dict[str, Any]]) -> int:
+    """Records between the ledger's next offsets and the ends of the topic.
+
+    Args:
+        topic_id: of the topic as the broker has it.
+        ends: of each of its partitions the first offset kept and the one after the newest record.
+        ledger: rows of `offsets`.
+    """
+    following = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == topic_id}
+    return sum(end - max(begin, following.get(number, begin)) for number, (begin, end) in ends.items())
+
+
+def counts(settings: Settings, topic: Topic | None) -> dict[str, Any]:
+    """The ledger's counts, `anomalous` readings, `events`, and the `lag` (None without a topic to compare with)."""
+    with queries.reading(settings) as db:
+        rows = [row for row in queries.ledger(db) if row["topic"] == settings.kafka_topic]
+        _, events = queries.events(db, limit=1)
+        anomalous = queries.statuses(db)["anomalous"]
+    return {
+        **{name: sum(row[name] for row in rows) for name in COUNTS},
+        "anomalous": anomalous,
+        "events": events,
+        "lag": None if topic is None else lag(topic.topic_id, topic.ends, rows),
+    }
+
+
+def broken_identities(settings: Settings) -> list[str]:
+    """What does not add up in the database, in words; nothing where all is well."""
+    with queries.reading(settings) as db:
+
+        def one(sql: str) -> int:
+            return int(db.execute(sql).fetchone()[0])
+
+        total = {name: one(f"SELECT coalesce(sum({name}), 0) FROM offsets") for name in COUNTS}  # noqa: S608
+        rows = {table: one(f"SELECT count(*) FROM {table}") for table in ("power_data", "verdicts", "rejected")}  # noqa: S608
+        judged = one("SELECT count(*) FROM power_data JOIN verdicts USING (meter_id, at)")
+    parts = total["stored"] + total["duplicates"] + total["rejected"] + total["held"]
+    sides = {
+        "records = stored + duplicates + rejected + held": (total["records"], parts),
+        "rows of power_data = stored - pruned": (rows["power_data"], total["stored"] - total["pruned"]),
+        "rows of rejected = rejected": (rows["rejected"], total["rejected"]),
+        "verdicts = rows of power_data": (rows["verdicts"], rows["power_data"]),
+        "one verdict for each row of power_data": (judged, rows["power_data"]),
+    }
+    return [f"{name}: {left:,} is not {right:,}" for name, (left, right) in sides.items() if left != right]

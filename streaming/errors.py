@@ -1,0 +1,5 @@
+"""What can go wrong at this door; the command line prints the message as its one line."""
+
+
+class StreamError(Exception):
+    """The stream, the broker or a replay cannot go on; the message names the fact and the next step."""

@@ -1,0 +1,35 @@
+"""The topic of the readings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from meterwatch.kafka import AWAY, LARGEST_RECORD, client_config
+from streaming.errors import StreamError
+
+if TYPE_CHECKING:
+    from meterwatch.settings import Settings
+
+PARTITIONS = 1
+TIMEOUT = 10.0
+
+
+def ensure(settings: Settings) -> None:
+    """Make the topic where it is not there yet.
+
+    Raises:
+        StreamError: no broker answers, or it refuses.
+    """
+    admin = AdminClient(client_config(settings))
+    topic = NewTopic(settings.kafka_topic, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})
+    try:
+        if settings.kafka_topic not in admin.list_topics(timeout=TIMEOUT).topics:
+            admin.create_topics([topic], request_timeout=TIMEOUT)[settings.kafka_topic].result()
+    except KafkaException as error:
+        fault: KafkaError = error.args[0]
+        if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
+            where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
+            raise StreamError(f"{where}: {fault.str()}; {AWAY}") from error

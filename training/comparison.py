@@ -1,0 +1,124 @@
+"""What `evaluate` found, written down to be compared: runs, metrics in groups, figures, and a page in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training import figures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from training.evaluate import Judged
+    from training.tracking import Run
+
+    Figures = Mapping[str, Mapping[str, float]]  # of each detector by name
+
+TITLES = {  # of the detectors' runs: a stage has the same name as what it makes
+    "meterwatch": "meterwatch",
+    "forest": "forest alone",
+    "weigher": "weigher alone",
+    "sequence": "sequence model alone",
+    "seed-3sigma": "seed-3sigma",
+}
+SEVERITIES = ("faint", "clear", "plain")
+_GROUPS = ("shipped", "recall", "delay_h", "pinball")
+_SHOWN = 0.5  # of the evaluation months: single readings are not seen in more
+
+
+def grouped(values: Mapping[str, float]) -> dict[str, float]:
+    """Metrics under the names MLflow's pages group by: `recall_surge` becomes `recall/surge`."""
+    out = {}
+    for key, value in values.items():
+        group = next((name for name in _GROUPS if key.startswith(f"{name}_")), None)
+        out[key if group is None else f"{group}/{key.removeprefix(f'{group}_')}"] = value
+    return out
+
+
+def recalls(values: Mapping[str, float]) -> dict[str, float]:
+    """Kind of fault → recall, of one detector's figures."""
+    names = (key.removeprefix("recall_") for key in values if key.startswith("recall_"))
+    return {name: values[f"recall_{name}"] for name in names if name not in SEVERITIES}
+
+
+def page(found: Figures, counts: Mapping[str, int], budget: float) -> str:
+    """The comparison in Markdown: a row a detector, then a row a kind of fault."""
+    names = list(found)
+    lines = [
+        f"Share of {sum(counts.values())} injected faults found at {budget:g} false alarm a meter and month.",
+        "*As shipped*: at the threshold that the detector comes with.",
+        "",
+        "| detector | found | precision | median delay (h) | as shipped: found | as shipped: false alarms a month |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        own = found[name]
+        cells = [f"{own['recall']:.1%}", _cell(own.get("precision"), ".2f"), _cell(own.get("delay_h"), ".2f"),
+                 _cell(own.get("shipped_recall"), ".1%"),
+                 _cell(own.get("shipped_false_alarms_a_month"), ".2f")]  # fmt: skip
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    lines += ["", "| kind of fault | how many | " + " | ".join(TITLES[name] for name in names) + " |"]
+    lines.append("|---" * (len(names) + 2) + "|")
+    by_name = {name: recalls(values) for name, values in found.items()}
+    for kind in sorted(counts):
+        cells = [_cell(by_name[name].get(kind), ".0%") for name in names]
+        lines.append(f"| {kind.replace('_', ' ')} | {counts[kind]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def log(
+    run: Run, found: Figures, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    counts: Mapping[str, int], budget: float,
+) -> None:  # fmt: skip
+    """A run a detector, the overall figures with the parent, and the figures that compare.
+
+    Args:
+        run: of the stage.
+        found: each detector's figures, ours first.
+        curves: detector → false alarms a month, recall.
+        counts: kind of fault → how many there were.
+        budget: false alarms a meter and month.
+    """
+    ours = found[next(iter(found))]
+    run.metrics({"faults": sum(counts.values())})
+    run.overall({**grouped(ours), **{f"recall_of/{name}": values["recall"] for name, values in found.items()}})
+    for name, values in found.items():
+        with run.beside(name, TITLES[name]) as one:
+            one.metrics(grouped(values))
+    kinds = {TITLES[name]: recalls(values) for name, values in found.items()}
+    title = f"Share of faults found at {budget:g} false alarm a meter and month"
+    run.figure(figures.recall_by_kind(kinds, counts, title), "recall_by_kind")
+    lines = {TITLES[name]: (np.array(alarms), np.array(recall)) for name, (alarms, recall) in curves.items()}
+    run.figure(figures.recall_against_alarms(lines), "recall_against_alarms")
+    run.text(page(found, counts, budget), "reports/comparison.md")
+
+
+def scatters(clean: Judged, faulty: Judged, seed: NDArray[np.bool_]) -> dict[str, Figure]:
+    """The original's scatter of ordinary readings, of readings with faults, and the same as its own rule judges them.
+
+    Args:
+        clean: the evaluation months as they are.
+        faulty: a copy with faults.
+        seed: (n,) what of the copy `seed-3sigma` flags as it was shipped.
+    """
+    half = slice(0, int(len(clean.series.at) * _SHOWN))
+    at = clean.series.at[half]
+    faults = [fault for fault in faulty.labels if fault.end_at <= at[-1]]
+    power, flagged = faulty.series.channels[0, half], faulty.verdicts.anomalous[half]
+    ordinary = figures.anomalies(
+        at, clean.series.channels[0, half], clean.verdicts.anomalous[half], "Ordinary readings, as judged"
+    )
+    return {
+        "anomalies_ordinary": ordinary,
+        "anomalies": figures.anomalies(at, power, flagged, "Readings with injected faults, as judged", faults),
+        "anomalies_seed_3sigma": figures.anomalies(at, power, seed[half], "The same, judged by seed-3sigma", faults),
+    }
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
