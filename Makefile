@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench repro mlflow study screenshots lock
+.PHONY: help setup demo test test-long check bench repro mlflow lock
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock'
@@ -42,3 +42,4 @@ lock: setup ## resolve the locks again from pyproject.toml; versions stay where 
 	$(LOCK) pyproject.toml --extra serve --constraints requirements.lock --output-file requirements-serve.lock
 	printf 'uv==%s\nsetuptools\nwheel\n' "$$($(BIN)/uv --version | cut -d ' ' -f 2)" | \
 		$(LOCK) - --constraints requirements.lock --output-file requirements-setup.lock
+	$(BIN)/python -m streaming.jars

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import lzma
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from meterwatch.settings import zone_of
 from meterwatch.storage import queries
-from streaming.broker import Broker
 from streaming.injection import SECONDS, with_fault
 from streaming.lines import as_they_are
-from streaming.replay import Replay, check, watched
 from streaming.supervisor import up
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def demo(settings: Settings, *, open_browser: bool = False) -> int:
     Raises:
         DemoError: no shipped year, a failed `dvc repro`, or no readings left.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     make_models()
     lines = unseen(YEAR, newest(settings))
     past, live = [line for line in lines if line.at < LIVE_FROM], [line for line in lines if line.at >= LIVE_FROM]
@@ -64,16 +66,10 @@ def demo(settings: Settings, *, open_browser: bool = False) -> int:
     if len(coming) >= FAULT_AFTER + SECONDS // 60:
         coming, told = with_fault(coming, FAULT, FAULT_AFTER)
         print(told)
-    broker = Broker(settings)
-    try:
-        if past:
-            print(f"Catching up: {len(past):,} readings, {past[0].at:%d %b %Y} to {past[-1].at:%d %b %Y}.", flush=True)
-            broker.start(supervised=True)
-            check(watched(Replay(settings), as_they_are([line.text for line in past], None)))
-        records = as_they_are(coming, None)
-        return up(settings, records=records, rate=LIVE_RATE, open_browser=open_browser)
-    finally:
-        broker.stop()
+    if past:
+        print(f"Catching up: {len(past):,} readings, {past[0].at:%d %b %Y} to {past[-1].at:%d %b %Y}.", flush=True)
+    records = as_they_are([*(line.text for line in past), *coming], None)
+    return up(settings, records=records, rate=LIVE_RATE, at_once=len(past), open_browser=open_browser)
 
 
 def make_models() -> None:
@@ -83,8 +79,15 @@ def make_models() -> None:
         DemoError: it failed; what DVC said stands above.
     """
     print("Models: dvc repro (minutes the first time)", flush=True)
-    done = subprocess.run([Path(sys.executable).with_name("dvc"), "repro"], check=False)
-    if done.returncode:
+    # In a session of its own: Ctrl-C is for us, and the stages end without a traceback each.
+    making = subprocess.Popen([Path(sys.executable).with_name("dvc"), "repro"], start_new_session=True)
+    try:
+        failed = making.wait()
+    except KeyboardInterrupt:
+        os.killpg(making.pid, signal.SIGTERM)
+        making.wait()
+        raise
+    if failed:
         raise DemoError("dvc repro failed (see above); mend what it names and start again")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,3 +28,15 @@ def client_config(settings: Settings) -> Config:
     pairs = (line.partition("=") for line in map(str.strip, lines) if line and not line.startswith("#"))
     secure: Config = {name.strip(): value.strip() for name, _, value in pairs}
     return {**secure, "bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0}
+
+
+def is_away(settings: Settings, seconds: float = 3.0) -> bool:
+    """Whether nobody listens at any of the addresses; librdkafka would go on trying for as long as it is given."""
+    for server in settings.kafka_bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+        except OSError:
+            continue
+        return False
+    return True

@@ -7,15 +7,16 @@ broker's Java process inherits the lock of whoever started it.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import signal
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from meterwatch.settings import Settings
@@ -24,6 +25,11 @@ UP, BROKER, SERVICE, STREAM = "up", "broker", "service", "stream"
 NAMES = (UP, BROKER, SERVICE, STREAM)
 SPARK = "spark"  # the stream's Java process
 SUPERVISOR = "_METERWATCH_SUPERVISOR"  # tells a part who started it, even if that one is gone by then
+NOTE = "%-40s"  # of fixed length, so that a shorter note leaves nothing of a longer one
+# The shell writes its own process id, and then is that process: there is no moment at which the note is missing.
+NOTE_AND_BECOME = f'printf "{NOTE}" "$$ $1" 1<>"$0" && shift && exec "$@"'
+INSTANT = 0.5  # seconds, ample for what lasts an instant: a look at a lock, a lock taken and its note not written
+TURN = 0.01
 
 
 class RunningError(Exception):
@@ -43,30 +49,31 @@ def directory(settings: Settings) -> Path:
     return settings.run_dir / "processes"
 
 
-def take(settings: Settings, name: str) -> int:
-    """Take the lock of a part; the file descriptor that holds it.
+def take(settings: Settings, name: str, supervisor: int = 0) -> int:
+    """Take the lock of a part, noting in its file that this process holds it; the file descriptor that does.
 
     Raises:
         RunningError: another process holds it.
     """
     directory(settings).mkdir(parents=True, exist_ok=True)
     holder = os.open(directory(settings) / name, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(holder)
-        part = running(settings, name)
-        process = f" (process {part.pid})" if part else ""
-        raise RunningError(
-            f"the {name} of {settings.run_dir} runs already{process}; stop it first, or set METERWATCH_RUN_DIR"
-        ) from None
+    deadline = time.monotonic() + INSTANT
+    while not _locked(holder, fcntl.LOCK_EX):
+        if time.monotonic() > deadline:
+            os.close(holder)
+            part = running(settings, name)
+            process = f" (process {part.pid})" if part else ""
+            raise RunningError(
+                f"the {name} of {settings.run_dir} runs already{process}; stop it first, or set METERWATCH_RUN_DIR"
+            )
+        time.sleep(TURN)
+    os.pwrite(holder, (NOTE % f"{os.getpid()} {supervisor}").encode(), 0)
     return holder
 
 
-def note(holder: int, pid: int, supervisor: int) -> None:
-    """Write into a lock's file who holds it."""
-    text = json.dumps({"pid": pid, "supervisor": supervisor}).encode()
-    os.pwrite(holder, text.ljust(os.fstat(holder).st_size), 0)
+def as_holder(settings: Settings, name: str, supervisor: int, command: Sequence[str]) -> list[str]:
+    """The command that notes itself as the holder of a lock that it inherits."""
+    return ["sh", "-c", NOTE_AND_BECOME, str(directory(settings) / name), str(supervisor), *command]
 
 
 @contextmanager
@@ -76,9 +83,8 @@ def registered(settings: Settings, name: str) -> Iterator[None]:
     Raises:
         RunningError: another one is.
     """
-    holder = take(settings, name)
+    holder = take(settings, name, int(os.environ.get(SUPERVISOR, "0")))
     try:
-        note(holder, os.getpid(), int(os.environ.get(SUPERVISOR, "0")))
         yield
     finally:
         os.close(holder)
@@ -90,14 +96,34 @@ def running(settings: Settings, name: str) -> Part | None:
         probe = os.open(directory(settings) / name, os.O_RDONLY)
     except FileNotFoundError:
         return None
+    deadline = time.monotonic() + INSTANT
     try:
-        fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        told = json.loads(os.pread(probe, 200, 0) or b"{}")  # nothing in the instant between the lock and the note
-        return Part(name, int(told.get("pid", 0)), int(told.get("supervisor", 0)))
+        while not _locked(probe, fcntl.LOCK_SH):
+            pid, supervisor = map(int, os.pread(probe, 40, 0).split() or (0, 0))
+            if psutil.pid_exists(pid) or time.monotonic() > deadline:
+                return Part(name, pid, supervisor)
+            time.sleep(TURN)  # the lock is taken, the note still that of the holder before
     finally:
         os.close(probe)
     return None
+
+
+def end(settings: Settings, part: Part, seconds: float) -> bool:
+    """Ask a part to end, then make it end, each time for so many seconds; whether its lock is free."""
+    if part.pid <= 0:  # to the system, 0 is a name for all processes of this terminal
+        return False
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.kill(part.pid, number)
+        deadline = time.monotonic() + seconds
+        # Not whether the process is there: one whose parent does not ask for its exit code stays in the table.
+        while (now := running(settings, part.name)) is not None and now.pid == part.pid:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(TURN)
+        else:
+            return True
+    return False
 
 
 def processes(settings: Settings) -> list[Part]:
@@ -108,3 +134,11 @@ def processes(settings: Settings) -> list[Part]:
             below = psutil.Process(part.pid).children(recursive=True)
             found += [Part(SPARK, one.pid, part.supervisor) for one in below if "java" in one.name()]
     return found
+
+
+def _locked(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

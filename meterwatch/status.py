@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 from typing import TYPE_CHECKING, Any
 
-from meterwatch.kafka import client_config
+from meterwatch.kafka import client_config, is_away
 from meterwatch.processes import processes
 from meterwatch.storage import models, queries
 
@@ -100,12 +99,8 @@ def _newest_at(settings: Settings) -> int | None:
 
 def _topic(settings: Settings) -> Topic | None:
     """The topic as the broker has it; None when nobody answers."""
-    first = settings.kafka_bootstrap_servers.split(",")[0].strip()
-    host, _, port = first.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=BROKER_SECONDS).close()
-    except OSError:
-        return None  # librdkafka would go on trying for as long as it is given
+    if is_away(settings, BROKER_SECONDS):
+        return None
     from streaming.ledger import BrokerAwayError, describe
 
     try:

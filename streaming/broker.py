@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import errno
 import ipaddress
+import json
 import os
-import signal
 import socket
 import subprocess
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -22,10 +22,13 @@ from meterwatch import processes
 from meterwatch.java import find_or_fetch
 from meterwatch.kafka import client_config
 from streaming import topics
+from streaming.children import trim
 from streaming.errors import StreamError
 from streaming.jars import BROKER, jars
 
 if TYPE_CHECKING:
+    import threading
+
     from meterwatch.settings import Settings
 
 PROPERTIES = Path(__file__).with_name("broker.properties")
@@ -35,6 +38,14 @@ JAVA_OPTIONS = ("-Xms64m", f"-Xmx{HEAP}", "-XX:+UseSerialGC", "-XX:TieredStopAtL
                 "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                 "-Dorg.slf4j.simpleLogger.showDateTime=true",
                 "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss'Z'", "-Duser.timezone=UTC")  # fmt: skip
+# One process from the first step on: whoever started it may be killed at any moment, and it still goes its way. The
+# data directory is given its identity once in its life; one that a kill left half done is finished.
+FORMAT_ONCE_AND_RUN = """
+config=$0 data=$1 identity=$2; shift 2
+[ -e "$data/meta.properties" ] ||
+    "$@" kafka.tools.StorageTool format --ignore-formatted --cluster-id "$identity" --config "$config" || exit
+exec "$@" kafka.Kafka "$config"
+"""
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -53,12 +64,14 @@ class Broker:
         self._settings = settings
         self._dir = settings.run_dir.absolute() / "kafka"
         self.log = settings.run_dir.absolute() / "logs" / "broker.log"
+        self._begins = 0  # where in the log this start's lines begin
 
-    def start(self, *, supervised: bool = False) -> Found:
+    def start(self, *, supervised: bool = False, told: threading.Event | None = None) -> Found:
         """Start it, unless it runs, and wait until it answers and has the topic.
 
         Args:
             supervised: it belongs to this process, a supervisor, who ends it.
+            told: to end; it is not waited for any longer once this is set.
 
         Raises:
             StreamError: the address is not this machine's, its port is taken, or Kafka ended at once.
@@ -66,9 +79,10 @@ class Broker:
         """
         host, port = self._address()
         if processes.running(self._settings, processes.BROKER) is None:
-            self._launch(host, port, os.getpid() if supervised else 0)
-        self._wait()
-        topics.ensure(self._settings)
+            with suppress(processes.RunningError):  # another process was first
+                self._launch(host, port, os.getpid() if supervised else 0)
+        if self._answers(told):
+            topics.ensure(self._settings)
         return self.status()
 
     def stop(self) -> bool:
@@ -80,17 +94,9 @@ class Broker:
         part = processes.running(self._settings, processes.BROKER)
         if part is None:
             return False
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                process = psutil.Process(part.pid)
-                process.send_signal(number)
-                process.wait(STOP_SECONDS)
-            except psutil.NoSuchProcess:
-                return True
-            except psutil.TimeoutExpired:
-                continue
-            return True
-        raise StreamError(f"the broker (process {part.pid}) does not end; end it by hand: kill -9 {part.pid}")
+        if not processes.end(self._settings, part, STOP_SECONDS):
+            raise StreamError(f"the broker (process {part.pid}) does not end; end it by hand: kill -9 {part.pid}")
+        return True
 
     def status(self) -> Found:
         """Which broker runs.
@@ -121,22 +127,26 @@ class Broker:
     def _launch(self, host: str, port: int, supervisor: int) -> None:
         """Start Java; it inherits the lock, so that the broker counts as running for as long as it lives."""
         check_free(host, port, "the broker", "METERWATCH_KAFKA_BOOTSTRAP_SERVERS")
-        holder = processes.take(self._settings, processes.BROKER)
+        holder = processes.take(self._settings, processes.BROKER, supervisor)
         try:
             java = [str(find_or_fetch() / "bin/java"), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars(BROKER)))]
-            config = self._configure(host, port)
+            # Kafka refuses an identity that begins with a dash.
+            identity = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+            places = [str(self._configure(host, port)), str(self._dir / "data"), identity]
+            command = ["sh", "-c", FORMAT_ONCE_AND_RUN, *places, *java]
             self.log.parent.mkdir(parents=True, exist_ok=True)
+            trim(self.log)
             with self.log.open("ab") as log:
-                self._format([*java, "kafka.tools.StorageTool"], config)
-                process = subprocess.Popen(
-                    [*java, "kafka.Kafka", config],
+                self._begins = log.tell()
+                subprocess.Popen(
+                    processes.as_holder(self._settings, processes.BROKER, supervisor, command),
+                    env={**os.environ, "LC_ALL": "C.UTF-8"},  # else Java opens no file whose name is not plain ASCII
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     pass_fds=[holder],
                     start_new_session=True,  # Ctrl-C is for whoever started it, who stops it in its turn
                 )
-            processes.note(holder, process.pid, supervisor)
         finally:
             os.close(holder)
 
@@ -148,43 +158,38 @@ class Broker:
             "listeners": f"CLIENT://{at}:{port},CONTROLLER://{at}:{controller}",
             "advertised.listeners": f"CLIENT://{at}:{port}",
             "controller.quorum.voters": f"1@{at}:{controller}",
-            "log.dirs": str(self._dir / "data").replace("\\", "\\\\"),
+            "log.dirs": json.dumps(str(self._dir / "data"))[1:-1],  # properties are Latin-1 and know these escapes
         }
         config = self._dir / "server.properties"
         self._dir.mkdir(parents=True, exist_ok=True)
         config.write_text(PROPERTIES.read_text() + "".join(f"{name}={value}\n" for name, value in places.items()))
         return config
 
-    def _format(self, tool: list[str], config: Path) -> None:
-        """Give the data directory its identity, once in its life; one that a kill left half done is finished."""
-        if (self._dir / "data" / "meta.properties").exists():
-            return
-        # Kafka refuses an identity that begins with a dash.
-        identity = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        done = subprocess.run(
-            [*tool, "format", "--ignore-formatted", "--cluster-id", identity, "--config", config],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise StreamError(f"Kafka cannot format {self._dir / 'data'}: {_last_line(done.stdout + done.stderr)}")
-
-    def _wait(self) -> None:
+    def _answers(self, told: threading.Event | None) -> bool:
+        """Wait until it does; False when told to end meanwhile."""
         admin = AdminClient({**client_config(self._settings), "reconnect.backoff.max.ms": 200})
         deadline = time.monotonic() + READY_SECONDS
-        while True:
+        while told is None or not told.is_set():
             try:
                 admin.list_topics(timeout=0.5)
             except KafkaException as error:
                 if processes.running(self._settings, processes.BROKER) is None:
-                    told = _last_line(self.log.read_text(errors="replace"))
-                    raise StreamError(f"Kafka ended at once: {told} (see {self.log})") from error
+                    raise StreamError(f"Kafka ended at once: {self._last_line()} (see {self.log})") from error
                 if time.monotonic() > deadline:
                     raise StreamError(
                         f"the broker does not answer at {self._settings.kafka_bootstrap_servers} after "
                         f"{READY_SECONDS:.0f} s; see {self.log}"
                     ) from error
             else:
-                return
+                return True
+        return False
+
+    def _last_line(self) -> str:
+        """What went wrong, of all that Java has said since this start."""
+        said = self.log.read_bytes()[self._begins :].decode(errors="replace") if self.log.exists() else ""
+        lines = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().startswith("at ")]
+        causes = [line for line in lines if "Exception" in line or "rror" in line]
+        return (causes or lines or ["without a word"])[-1]
 
 
 def check_free(host: str, port: int, what: str, setting: str) -> None:
@@ -212,10 +217,3 @@ def _free_port(host: str) -> int:
 
 def _socket(host: str) -> socket.socket:
     return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-
-
-def _last_line(text: str) -> str:
-    """What went wrong, of all that Java says."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("at ")]
-    causes = [line for line in lines if "Exception" in line or "rror" in line]
-    return (causes or lines or ["without a word"])[-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.faults import inject_one
+from meterwatch.detection.readings import CHANNELS
 from streaming.errors import StreamError
 from streaming.lines import TIME, numbers
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
 
 SEED = 1
 SECONDS = 8 * 3600
@@ -41,25 +43,28 @@ def with_fault(lines: Sequence[bytes], kind: str, first: int | None = None) -> t
         StreamError: there are no readings to put it into.
     """
     begin = int(len(lines) * WHERE) if first is None else first
-    parsed = [(row, moment, values) for row, line in enumerate(lines)
-              if (values := numbers(line)) is not None and (moment := _seconds(line)) is not None]  # fmt: skip
-    start = next((moment for row, moment, _ in parsed if row >= begin), None)
-    if start is None:
+    rows, at, channels = _in_order(lines)
+    if not len(rows) or rows[-1] < begin:
         raise StreamError("no UCI lines to put a fault into; --inject needs a file of readings of one meter")
-    at = np.array([moment for _, moment, _ in parsed], np.int64)
-    channels = np.array([values for *_, values in parsed]).T
-    rises = np.append(True, np.diff(at) > 0) & (
-        np.maximum.accumulate(at) == at
-    )  # late and double ones stay as they are
-    changed, label = inject_one(at[rises], channels[:, rises], kind, start, SEED, PLAIN, duration_s=SECONDS)
-    rows = np.array([row for row, *_ in parsed])[rises]
+    start = int(at[np.searchsorted(rows, begin)])
+    changed, label = inject_one(at, channels, kind, start, SEED, PLAIN, duration_s=SECONDS)
     new = list(lines)
-    for column in np.flatnonzero(~_equal(changed, channels[:, rises]).all(axis=0)).tolist():
+    for column in np.flatnonzero(~_equal(changed, channels).all(axis=0)).tolist():
         new[rows[column]] = _written(lines[rows[column]], changed[:, column].tolist())
     return new, (
         f"Not real: a fault {label.kind!r} (size {label.size:.1f}) is put into the readings from "
         f"{_told(label.start_at)} to {_told(label.end_at)}."
     )
+
+
+def _in_order(lines: Sequence[bytes]) -> tuple[Ints, Ints, Floats]:
+    """(n,) rows, (n,) times, (7, n) channels of the readings; late and double ones are passed over, and stay."""
+    found = [(row, moment, values) for row, line in enumerate(lines)
+             if (values := numbers(line)) is not None and (moment := _seconds(line)) is not None]  # fmt: skip
+    rows, at = np.array([(row, moment) for row, moment, _ in found], np.int64).reshape(-1, 2).T
+    channels = np.array([values for *_, values in found]).reshape(len(found), len(CHANNELS)).T
+    rises = np.diff(np.maximum.accumulate(at), prepend=-1) > 0
+    return rows[rises], at[rises], channels[:, rises]
 
 
 def _equal(one: Floats, other: Floats) -> NDArray[np.bool_]:

@@ -63,16 +63,16 @@ def _proven(context: MavenContext, jar: LockedDependency) -> Path:
     path = _path(context, jar)
     for _ in range(ATTEMPTS):
         try:
-            context.project(jar.groupId, jar.artifactId).at_version(jar.version).artifact().resolve()
+            found = Path(context.project(jar.groupId, jar.artifactId).at_version(jar.version).artifact().resolve())
         except (OSError, RuntimeError) as error:
             path.unlink(missing_ok=True)
             raise StreamError(
                 f"{path.name} cannot be fetched from Maven's repository ({type(error).__name__}); "
                 "check the network and the space on the disk, and start again"
             ) from error
-        if hashlib.sha256(path.read_bytes()).hexdigest() == jar.sha256:
-            return path
-        path.unlink()
+        if hashlib.sha256(found.read_bytes()).hexdigest() == jar.sha256:
+            return found
+        found.unlink()
     raise StreamError(f"{path.name} as fetched is not the locked one; start again, or ask who changed the repository")
 
 

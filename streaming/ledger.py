@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streaming.errors import StreamError
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from meterwatch.kafka import Config
 
 EARLIEST = -2  # Kafka's own word for "from the first record there is"
+# A topic just made, or a broker just started: it will answer in a moment.
+SOON = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
+TURN = 0.1
 
 
 class BrokerAwayError(StreamError):
@@ -41,22 +45,32 @@ def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
         BrokerAwayError: no broker, or no such topic.
     """
     admin = AdminClient(config)
-    try:
-        told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
-        ends = [
-            {
-                part.partition: found.result().offset
-                for part, found in admin.list_offsets(
-                    {TopicPartition(name, p.id): spec for p in told.partitions}, request_timeout=timeout
-                ).items()
-            }
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        ]
-    except KafkaException as error:
-        raise BrokerAwayError(
-            f"topic {name!r} at {config['bootstrap.servers']}: {error.args[0].str()}; "
-            "start the broker with `meterwatch broker start`"
-        ) from error
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return _described(admin, name, timeout)
+        except KafkaException as error:
+            fault: KafkaError = error.args[0]
+            if fault.code() in SOON and time.monotonic() < deadline:
+                time.sleep(TURN)
+                continue
+            raise BrokerAwayError(
+                f"topic {name!r} at {config['bootstrap.servers']}: {fault.str()}; "
+                "start the broker with `meterwatch broker start`"
+            ) from error
+
+
+def _described(admin: AdminClient, name: str, timeout: float) -> Topic:
+    told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
+    ends = [
+        {
+            part.partition: found.result().offset
+            for part, found in admin.list_offsets(
+                {TopicPartition(name, p.id): spec for p in told.partitions}, request_timeout=timeout
+            ).items()
+        }
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+    ]
     return Topic(name, str(told.topic_id), {p: (ends[0][p], ends[1][p]) for p in sorted(ends[0])})
 
 

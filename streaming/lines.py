@@ -7,6 +7,7 @@ import json
 import lzma
 import math
 import re
+import zlib
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from meterwatch.detection.readings import CHANNELS
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 DEFAULT_METER = b"default"
 BLANK = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
-HEADER = re.compile(rb"""\s*["']?(date["']?[;,]["']?time|(?:[\w ]+[;,])*at)["']?(?:[;,]|\s*\Z)""", re.IGNORECASE)
+# Possessive quantifiers (`++`): a megabyte of spaces is read once.
+UCI_HEADER = re.compile(rb"""\s*+["']?date["']?[;,]["']?time["']?(?:[;,]|\s*+\Z)""", re.IGNORECASE)
+NAMES = re.compile(rb"""\s*+(?: *+["']?[A-Za-z_][\w ]*+["']?[;,])*+ *+["']?[A-Za-z_][\w ]*+["']?\s*+""")
+CLOCK = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4});(\d{2}:\d{2}:\d{2})", re.ASCII)
+NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)  # float() takes more
 MISSING = ("", "?")
 TIME = 2  # fields of a UCI line before its numbers
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
 class Record(NamedTuple):
@@ -41,25 +47,28 @@ def data_lines(path: Path, limit: int | None = None) -> Iterator[bytes]:
     try:
         with _opened(path) as file:
             for line in file:
-                value = line.rstrip(b"\r\n")
+                value = line.removesuffix(b"\n").removesuffix(b"\r")
                 if not value.strip(BLANK) or is_header(value):
                     continue
                 if sent == limit:
                     return
                 sent += 1
                 yield value
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except UNREADABLE as error:
         raise StreamError(f"{path} cannot be read after its line {sent:,}: {error}") from error
 
 
 def is_header(line: bytes) -> bool:
     """Whether a line names columns: those of the UCI text, or of a CSV with `at`."""
-    return HEADER.match(line.removeprefix(BOM)) is not None
+    bare = line.removeprefix(BOM)
+    if UCI_HEADER.match(bare):
+        return True
+    return NAMES.fullmatch(bare) is not None and "at" in _names(bare)
 
 
 def as_they_are(lines: Iterable[bytes], meter: str | None) -> Iterator[Record]:
     """Records of one meter, each line its value."""
-    key = meter.encode() if meter else DEFAULT_METER
+    key = _key(meter)
     return (Record(key, line) for line in lines)
 
 
@@ -69,60 +78,76 @@ def as_json(path: Path, lines: Iterable[bytes], meter: str | None) -> Iterator[R
     A `meter_id` column gives the key. A line that does not fit is sent as it is: nothing is repaired.
     """
     names = _columns(path)
-    default = meter.encode() if meter else DEFAULT_METER
     for line in lines:
         fields = _fields(line)
-        if fields is None or len(fields) != len(names):
-            yield Record(default, line)
+        row = _uci(fields) if names is None else _row(names, fields)
+        if row is None:
+            yield Record(_key(meter), line)
             continue
-        row = dict(zip(names, fields, strict=True))
         key = row.pop("meter_id", None)
-        if "date" in row:
-            row = {"at": _iso(row.pop("date"), row.pop("time")), **row}
-        told = {name: text if name == "at" else _number(text) for name, text in row.items() if text not in MISSING}
-        value = json.dumps(told, separators=(",", ":")).encode()
-        yield Record(key.encode() if key and not meter else default, value)
+        told = {name: _told(name, text) for name, text in row.items() if text not in MISSING}
+        yield Record(_key(meter or key), json.dumps(told, separators=(",", ":")).encode())
 
 
 def numbers(line: bytes) -> list[float] | None:
     """The seven channels of a UCI line, NaN where missing; None where it is not one."""
     fields = _fields(line)
-    if fields is None or len(fields) != TIME + len(CHANNELS):
+    if len(fields) != TIME + len(CHANNELS):
         return None
-    try:
-        return [math.nan if field in MISSING else float(field) for field in fields[TIME:]]
-    except ValueError:
-        return None
+    found = [math.nan if field in MISSING else _number(field) for field in fields[TIME:]]
+    read = [number for number in found if number is not None]
+    return read if len(read) == len(found) else None
 
 
-def _columns(path: Path) -> list[str]:
-    with _opened(path) as file:
-        first = _fields(file.readline().removeprefix(BOM).rstrip(b"\r\n")) or []
-    names = [name.strip(" \"'").lower() for name in first]
-    return names if "at" in names else ["date", "time", *CHANNELS]
-
-
-def _fields(line: bytes) -> list[str] | None:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        return None
-    return [field.strip() for field in text.split(";" if ";" in text else ",")]
-
-
-def _iso(date: str, time: str) -> str:
-    day, _, rest = date.partition("/")
-    month, _, year = rest.partition("/")
-    return f"{year}-{month:0>2}-{day:0>2}T{time}"
-
-
-def _number(text: str) -> float | str:
+def _told(name: str, text: str) -> float | str:
     """A number where it is one; what it is not, the quarantine will say."""
+    number = None if name == "at" else _number(text)
+    return text if number is None else number
+
+
+def _key(meter: str | None) -> bytes:
+    return meter.encode(errors="surrogateescape") if meter else DEFAULT_METER  # a name typed in bytes stays these
+
+
+def _columns(path: Path) -> list[str] | None:
+    """The columns that a CSV's header names; None where the file is UCI text."""
     try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if math.isfinite(number) else text
+        with _opened(path) as file:
+            names = _names(file.readline())
+    except UNREADABLE as error:
+        raise StreamError(f"{path} cannot be read: {error}") from error
+    return names if "at" in names else None
+
+
+def _names(header: bytes) -> list[str]:
+    return [field.strip(" \"'").lower() for field in _fields(header)]
+
+
+def _fields(line: bytes) -> list[str]:
+    """A line's fields, blanks around the line apart; none where it is not UTF-8."""
+    try:
+        text = line.removeprefix(BOM).strip(BLANK).decode()
+    except UnicodeDecodeError:
+        return []
+    return text.split(";" if ";" in text else ",")
+
+
+def _uci(fields: list[str]) -> dict[str, str] | None:
+    clock = CLOCK.fullmatch(";".join(fields[:TIME]))
+    if clock is None or len(fields) != TIME + len(CHANNELS):
+        return None
+    day, month, year, time = clock.groups()
+    return {"at": f"{year}-{month:0>2}-{day:0>2}T{time}", **dict(zip(CHANNELS, fields[TIME:], strict=True))}
+
+
+def _row(names: list[str], fields: list[str]) -> dict[str, str] | None:
+    return {n: f.strip() for n, f in zip(names, fields, strict=True)} if len(names) == len(fields) else None
+
+
+def _number(text: str) -> float | None:
+    """A finite number as Spark's parse reads it; None where it is none."""
+    number = float(text) if NUMBER.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
 
 
 def _opened(path: Path) -> IO[bytes] | lzma.LZMAFile | gzip.GzipFile:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from py4j.protocol import Py4JError
@@ -20,19 +21,22 @@ from pyspark.errors import PySparkException
 
 from meterwatch.java import find_or_fetch
 from meterwatch.kafka import client_config
+from meterwatch.settings import PREFIX
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.migrate import database_path
 from serving.client import Client, ServiceRefused, ServiceUnavailable
 from streaming.batches import Batches
+from streaming.broker import check_free
 from streaming.errors import StreamError
 from streaming.jars import CONNECTOR, jars
 from streaming.ledger import EARLIEST, BrokerAwayError, Topic, describe, starting_offsets
+from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError
-from streaming.session import spark_session
+from streaming.session import end, spark_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
     from pyspark.sql import SparkSession
@@ -65,14 +69,30 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
             batches = Batches(store, _patient(settings, stop), topic, offsets)
             if settings.stream_metrics_port:
+                check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
-            os.environ["JAVA_HOME"] = str(find_or_fetch())
-            session = spark_session(settings.spark_master, settings.run_dir / "spark", jars(CONNECTOR))
-            for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
-                signal.signal(number, lambda *_: stop.set())
-            _read(session, settings, topic, batches, stop, once=once)
+            with _spark(settings) as session:
+                for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
+                    signal.signal(number, lambda *_: stop.set())
+                _read(session, settings, topic, batches, stop, once=once)
         except Stopped:
             LOG.info("stopped before a batch began")
+
+
+@contextmanager
+def _spark(settings: Settings) -> Iterator[SparkSession]:
+    """A session that has ended, Java and all, at the end of the block; what an earlier one left is thrown away."""
+    work_dir = settings.run_dir / "spark"
+    shutil.rmtree(work_dir, ignore_errors=True)
+    os.environ["JAVA_HOME"] = str(find_or_fetch())
+    try:
+        session = spark_session(settings.spark_master, work_dir, jars(CONNECTOR))
+    except (PySparkException, Py4JError) as error:
+        raise StreamError(f"Spark does not start: {_first_line(str(error))}") from error
+    try:
+        yield session
+    finally:
+        end(session)
 
 
 def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
@@ -121,7 +141,6 @@ def _read(
     session: SparkSession, settings: Settings, topic: Topic, batches: Batches, stop: threading.Event, *, once: bool
 ) -> None:
     checkpoint = settings.run_dir / "spark" / "checkpoint"
-    shutil.rmtree(checkpoint, ignore_errors=True)
     begin = {str(number): batches.offsets.get(number, EARLIEST) for number in topic.ends}
     records = (
         session.readStream.format("kafka")

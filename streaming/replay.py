@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DELIVERY_SECONDS = 120.0  # a broker that is away so long has lost the record, which is reported
 BUFFERED = 200_000  # records on their way
+BUFFERED_KB = 128 * 1024
 POLL_EVERY = 10_000  # records, at full speed
 TURN = 0.1  # seconds between two looks at what was delivered
 RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/s)?")
@@ -80,15 +81,17 @@ class Replay:
     Args:
         settings: broker and topic, which is made where it is not there.
         rate: records a second; None for as fast as the broker takes them.
+        at_once: so many of the first are sent as fast as that in any case.
 
     Raises:
         StreamError: no broker answers.
     """
 
-    def __init__(self, settings: Settings, rate: float | None = None) -> None:
+    def __init__(self, settings: Settings, rate: float | None = None, at_once: int = 0) -> None:
         topics.ensure(settings)
         self._topic = settings.kafka_topic
         self._rate = rate
+        self._at_once = at_once
         self._failure: str | None = None
         self.sent = self.failed = 0
         self.stop = threading.Event()
@@ -98,6 +101,7 @@ class Replay:
                 **PRODUCER,
                 "message.max.bytes": LARGEST_RECORD,
                 "queue.buffering.max.messages": BUFFERED,
+                "queue.buffering.max.kbytes": BUFFERED_KB,
                 "linger.ms": 20 if rate is None else 1,
                 "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
                 "delivery.report.only.error": True,
@@ -107,11 +111,13 @@ class Replay:
 
     def run(self, records: Iterable[Record]) -> Result:
         """Send all of them and wait for the broker; ends early, with what was sent, when `stop` is set."""
-        begun = time.monotonic()
+        begun = paced = time.monotonic()
         for record in records:
-            if self._rate is not None:
-                self._keep_pace(begun + self.sent / self._rate)
-            elif self.sent % POLL_EVERY == 0:
+            if self.sent <= self._at_once:
+                paced = time.monotonic()
+            elif self._rate is not None:
+                self._keep_pace(paced + (self.sent - self._at_once) / self._rate)
+            if self.sent % POLL_EVERY == 0:
                 self._producer.poll(0)
             if self.stop.is_set():
                 break
@@ -175,6 +181,14 @@ def watched(replay: Replay, records: Iterable[Record]) -> Result:
             print("\r\x1b[K", end="", file=sys.stderr)
 
 
+def told_failures(result: Result) -> str:
+    """What was not acknowledged, and what next."""
+    return (
+        f"{result.failed:,} of {result.sent:,} records were not acknowledged by the broker "
+        f"({result.first_failure or 'stopped before it answered'}); send the file again, doubles are counted"
+    )
+
+
 def check(result: Result) -> None:
     """Make an error of failed deliveries.
 
@@ -182,7 +196,4 @@ def check(result: Result) -> None:
         StreamError: not every record was acknowledged.
     """
     if result.failed:
-        raise StreamError(
-            f"{result.failed:,} of {result.sent:,} records were not acknowledged by the broker "
-            f"({result.first_failure or 'stopped before it answered'}); send the file again, doubles are counted"
-        )
+        raise StreamError(told_failures(result))

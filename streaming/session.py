@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
+from py4j.protocol import Py4JError
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+END_SECONDS = 5.0
 DRIVER_MEMORY = "1g"
 # The serial collector and the first compiler tier alone would save start-up but cost throughput; the parallel collector
 # has no threads of its own that compete with two cores of work.
@@ -48,3 +53,17 @@ def spark_session(master: str, work_dir: Path, jars: Iterable[Path] = ()) -> Spa
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def end(session: SparkSession) -> None:
+    """End Spark and wait for its Java process: nothing of it outlives the call."""
+    with suppress(Py4JError, OSError):  # it is gone already
+        session.stop()
+    if (gateway := SparkContext._gateway) is None or (java := gateway.proc) is None:  # noqa: SLF001
+        return
+    java.stdin.close()
+    try:
+        java.wait(END_SECONDS)
+    except TimeoutExpired:
+        java.kill()
+        java.wait()

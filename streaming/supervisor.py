@@ -10,22 +10,23 @@ import signal
 import threading
 import time
 import webbrowser
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from meterwatch import processes
-from meterwatch.java import JavaError
+from meterwatch.java import JavaError, find_or_fetch
 from meterwatch.kafka import client_config
 from meterwatch.storage import models, queries
 from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
 from streaming import accounts
 from streaming.broker import Broker, check_free
-from streaming.children import Child, clear
+from streaming.children import Child, Patience, clear, trim
 from streaming.errors import StreamError
-from streaming.jars import CONNECTOR, jars
+from streaming.jars import BROKER, CONNECTOR, jars
 from streaming.ledger import BrokerAwayError, Topic, describe, starting_offsets
-from streaming.replay import Replay, Result, check
+from streaming.metrics import HOST as METRICS_HOST
+from streaming.replay import Replay, Result, told_failures
 from streaming.status_line import StatusLine, summary
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 LEAST_MB = 500
 TICK = 0.2
 LOOK = 0.5  # seconds between two looks at the counts
-GIVE_UP_SECONDS, GIVE_UP_FAILURES = 60.0, 3  # of a part that never did its work meanwhile, where a script waits
+REPLAY_SECONDS = 5.0  # to end
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -46,6 +47,7 @@ def up(
     *,
     records: Iterable[Record] | None = None,
     rate: float | None = None,
+    at_once: int = 0,
     exit_when_done: bool = False,
     open_browser: bool = False,
 ) -> int:
@@ -55,6 +57,7 @@ def up(
         settings: of the instance.
         records: what a replay sends.
         rate: of the replay, records a second; None for full speed.
+        at_once: so many of the first records are sent at full speed in any case.
         exit_when_done: end once the replay's records are all accounted for.
         open_browser: show the dashboard.
 
@@ -64,15 +67,17 @@ def up(
     Raises:
         StreamError, RunningError, JavaError, DatabaseError: it cannot start, or a part of it fails again and again.
     """
-    with processes.registered(settings, processes.UP), _told_to_end() as told:
-        supervisor = Supervisor(settings, told)
-        try:
-            supervisor.start(records, rate)
-            print(_where(settings), flush=True)
-            supervisor.run(exit_when_done=exit_when_done, open_browser=open_browser)
-        finally:
-            supervisor.end()
-        return supervisor.result() if exit_when_done else 0
+    with processes.registered(settings, processes.UP):
+        _check(settings)  # Ctrl-C ends this at once: nothing has been started yet
+        with _told_to_end() as told:
+            supervisor = Supervisor(settings, told)
+            try:
+                supervisor.start(records, rate, at_once)
+                print(_where(settings), flush=True)
+                supervisor.run(exit_when_done=exit_when_done, open_browser=open_browser)
+            finally:
+                supervisor.end()
+            return supervisor.result() if exit_when_done else 0
 
 
 class Supervisor:
@@ -88,19 +93,21 @@ class Supervisor:
         self._sent: Result | None = None
         self._sending: threading.Thread | None = None
         self._fault: BaseException | None = None  # of the replay
-        self._is_ours = False  # the broker: one that was there before is left running
+        self._has_told = False  # what of it was not acknowledged
+        self._patience = Patience()  # with the broker
         self._line = StatusLine()
         self._counts: dict[str, int | None] = {}
 
-    def start(self, records: Iterable[Record] | None, rate: float | None) -> None:
-        """Look whether it can run, start the parts, and wait for the broker."""
-        self._check()
+    def start(self, records: Iterable[Record] | None, rate: float | None, at_once: int) -> None:
+        """Start the parts, and wait for the broker."""
         for child in (self._service, self._stream):  # they come up while the broker does
             child.watch()
-        self._start_broker()
+        self._broker.start(supervised=True, told=self._told)
+        if self._told.is_set():
+            return
         self._same_topic()
         if records is not None:
-            replay = self._replay = Replay(self._settings, rate)
+            replay = self._replay = Replay(self._settings, rate, at_once)
             self._sending = threading.Thread(target=self._send, args=(replay, records), name="replay", daemon=True)
             self._sending.start()
 
@@ -112,23 +119,22 @@ class Supervisor:
             if time.monotonic() - looked < LOOK:
                 continue
             looked = time.monotonic()
+            has_sent = self._has_sent()  # asked before the look: what is sent after it is not among its counts
             self._look()
-            if open_browser and self._service.failures == 0 and self._ready():
-                webbrowser.open(self._settings.service_url)
+            if open_browser and self._service.patience.failures == 0 and self._ready():
+                webbrowser.open(self._settings.service_url.split(",")[0].strip())
                 open_browser = False
-            if exit_when_done and self._is_done():
+            if exit_when_done and has_sent and self._counts["lag"] == 0:
                 return
 
     def end(self) -> None:
         """End the parts, the senders first: what is on its way is finished or left for the next start."""
-        self._line.close()
-        if self._replay is not None and self._sending is not None:
-            self._replay.stop.set()
-            self._sending.join()
-        self._stream.end()
-        self._service.end()
-        if self._is_ours:
-            self._broker.stop()
+        with ExitStack() as each:  # one that fails keeps none of the others running; the last one here is the first
+            each.callback(self._end_broker)
+            each.callback(self._service.end)
+            each.callback(self._stream.end)
+            each.callback(self._end_replay)
+            each.callback(self._line.close)
 
     def result(self) -> int:
         """Say what became of the records; 0 where everything adds up and nothing is left on the topic."""
@@ -140,25 +146,16 @@ class Supervisor:
         print(summary(self._counts, self._sent, broken), flush=True)
         return 1 if broken else 0
 
-    def _check(self) -> None:
-        """What would keep it from running for good is said now, in one line."""
-        settings = self._settings
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(settings.run_dir).free // 10**6
-        if free < LEAST_MB:
-            raise StreamError(f"{free} MB of disk are free at {settings.run_dir}, {LEAST_MB} are needed; make space")
-        if models.champion(settings) is None:
-            raise StreamError("there is no champion model yet; make one: .venv/bin/dvc repro")
-        for name in (processes.STREAM, processes.SERVICE):
-            clear(settings, name)
-        migrate(database_path(settings.database_url))
-        check_free(settings.host, settings.port, "the service", "METERWATCH_PORT")
-        jars(CONNECTOR)
-
-    def _start_broker(self) -> None:
+    def _end_broker(self) -> None:
+        """One that was started by hand is left running."""
         part = processes.running(self._settings, processes.BROKER)
-        self._is_ours = part is None or part.supervisor != 0
-        self._broker.start(supervised=True)
+        if part is not None and part.supervisor:
+            self._broker.stop()
+
+    def _end_replay(self) -> None:
+        if self._replay is not None and self._sending is not None:
+            self._replay.stop.set()
+            self._sending.join(REPLAY_SECONDS)  # in vain where it waits for a file that never ends, as a pipe
 
     def _same_topic(self) -> None:
         """A topic that is not the one read so far is a question for a person, asked before the stream asks it."""
@@ -176,23 +173,27 @@ class Supervisor:
     def _revive(self, *, give_up: bool) -> None:
         if self._fault is not None:
             raise self._fault
-        if processes.running(self._settings, processes.BROKER) is None:
-            self._line.say("the broker has ended; it is started again")
-            try:
-                self._start_broker()
-            except (StreamError, JavaError) as error:
-                self._line.say(str(error))
+        self._revive_broker(give_up=give_up)
         for child in (self._service, self._stream):
             if (fact := child.watch()) is not None:
                 self._line.say(fact)
-            since = child.failing_since
-            if (
-                give_up
-                and since is not None
-                and time.monotonic() - since > GIVE_UP_SECONDS
-                and child.failures >= GIVE_UP_FAILURES
-            ):
+            if give_up and child.patience.is_over:
                 raise StreamError(f"the {child.name} fails again and again: {child.last_line()} (see {child.log})")
+
+    def _revive_broker(self, *, give_up: bool) -> None:
+        if processes.running(self._settings, processes.BROKER) is not None:
+            trim(self._broker.log)
+            return
+        if not self._patience.is_due:
+            return
+        self._patience.failed()
+        self._line.say("the broker has ended; it is started again")
+        try:
+            self._broker.start(supervised=True, told=self._told)
+        except (StreamError, JavaError) as error:
+            if give_up and self._patience.is_over:
+                raise
+            self._line.say(str(error))
 
     def _look(self) -> None:
         try:
@@ -202,28 +203,55 @@ class Supervisor:
         before = self._counts.get("records")
         self._counts = accounts.counts(self._settings, topic)
         if before is not None and self._counts["records"] != before:
-            self._stream.works()  # and so does the service: no batch is committed without it
-            self._service.works()
+            for patience in (self._patience, self._stream.patience, self._service.patience):
+                patience.works()  # no batch is committed without all three
         self._line.show(self._counts, self._replay.sent if self._replay is not None else None)
 
-    def _is_done(self) -> bool:
-        if self._sending is not None:
-            if self._sending.is_alive():
-                return False
-            if self._sent is not None:
-                check(self._sent)
-        return self._counts["lag"] == 0
+    def _has_sent(self) -> bool:
+        """Whether the replay, if there is one, has ended; then it is told, once, what was not acknowledged."""
+        if self._sending is None:
+            return True
+        if self._sending.is_alive():
+            return False
+        if self._sent is not None and self._sent.failed and not self._has_told:
+            self._has_told = True
+            self._line.say(told_failures(self._sent))
+        return True
 
     def _ready(self) -> bool:
         with Client(self._settings.service_url.split(",")[0].strip(), attempts=1) as client:
             return client.ready()
 
 
+def _check(settings: Settings) -> None:
+    """What would keep it from running for good is said now, in one line; what has to be fetched is fetched.
+
+    Raises:
+        StreamError, RunningError, JavaError, DatabaseError: it cannot run.
+    """
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.run_dir).free // 10**6
+    if free < LEAST_MB:
+        raise StreamError(f"{free} MB of disk are free at {settings.run_dir}, {LEAST_MB} are needed; make space")
+    if models.champion(settings) is None:
+        raise StreamError("there is no champion model yet; make one: .venv/bin/dvc repro")
+    for name in (processes.STREAM, processes.SERVICE):
+        clear(settings, name)
+    migrate(database_path(settings.database_url))
+    check_free(settings.host, settings.port, "the service", "METERWATCH_PORT")
+    if settings.stream_metrics_port:
+        check_free(METRICS_HOST, settings.stream_metrics_port, "the stream's metrics", "METERWATCH_STREAM_METRICS_PORT")
+    find_or_fetch()
+    for name in (BROKER, CONNECTOR):
+        jars(name)
+
+
 @contextmanager
 def _told_to_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and its kin set."""
+    """An event that Ctrl-C and its kin set; what is ignored, as by nohup, stays so."""
     told = threading.Event()
-    before = {number: signal.signal(number, lambda *_: told.set()) for number in ENDING}
+    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in heard}
     try:
         yield told
     finally:

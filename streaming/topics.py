@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from meterwatch.kafka import AWAY, LARGEST_RECORD, client_config
+from meterwatch.kafka import AWAY, LARGEST_RECORD, client_config, is_away
 from streaming.errors import StreamError
 
 if TYPE_CHECKING:
@@ -15,21 +16,28 @@ if TYPE_CHECKING:
 
 PARTITIONS = 1
 TIMEOUT = 10.0
+TURN = 0.05
 
 
 def ensure(settings: Settings) -> None:
-    """Make the topic where it is not there yet.
+    """Make the topic where it is not there yet, and wait until it is there.
 
     Raises:
         StreamError: no broker answers, or it refuses.
     """
+    where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
+    if is_away(settings):
+        raise StreamError(f"{where}: nobody answers; {AWAY}")
     admin = AdminClient(client_config(settings))
     topic = NewTopic(settings.kafka_topic, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})
+    deadline = time.monotonic() + TIMEOUT
     try:
-        if settings.kafka_topic not in admin.list_topics(timeout=TIMEOUT).topics:
-            admin.create_topics([topic], request_timeout=TIMEOUT)[settings.kafka_topic].result()
+        if settings.kafka_topic in admin.list_topics(timeout=TIMEOUT).topics:
+            return
+        admin.create_topics([topic], request_timeout=TIMEOUT)[settings.kafka_topic].result()
+        while settings.kafka_topic not in admin.list_topics(timeout=TIMEOUT).topics and time.monotonic() < deadline:
+            time.sleep(TURN)
     except KafkaException as error:
         fault: KafkaError = error.args[0]
         if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
-            where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
             raise StreamError(f"{where}: {fault.str()}; {AWAY}") from error

@@ -47,6 +47,7 @@ class Instance:
     def __init__(self, directory: Path) -> None:
         self.dir = directory
         self.dir.mkdir(parents=True, exist_ok=True)
+        self.spawned: list[subprocess.Popen[str]] = []
         self.kafka, self.http = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http}"
         self.env = {
@@ -60,17 +61,29 @@ class Instance:
     def run(self, *words: object, seconds: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `meterwatch` with these words to its end."""
         command = [str(BIN / "meterwatch"), *map(str, words)]
-        done = subprocess.run(
-            command, env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+        process = subprocess.Popen(
+            command, env=self.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        assert not check or done.returncode == 0, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        self.spawned.append(process)  # when the time is up, it is told to end as any other
+        out, err = process.communicate(timeout=seconds)
+        assert not check or process.returncode == 0, f"{words}: exit {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def spawn(self, *words: object) -> subprocess.Popen[str]:
         """Start `meterwatch` with these words; its output goes into a file beside the instance."""
         with (self.dir / f"test-{words[0]}.log").open("a") as log:
             command = [str(BIN / "meterwatch"), *map(str, words)]
-            return subprocess.Popen(command, env=self.env, cwd=ROOT, stdout=log, stderr=log, text=True)
+            process = subprocess.Popen(command, env=self.env, cwd=ROOT, stdout=log, stderr=log, text=True)
+        self.spawned.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what was spawned and the broker: what a test that failed left running."""
+        for process in self.spawned:
+            process.terminate()
+        for process in self.spawned:
+            process.wait(90)
+        self.run("broker", "stop", check=False)
 
     def status(self) -> dict[str, Any]:
         """What `status --json` says."""
@@ -84,9 +97,10 @@ class Instance:
 
     def stored(self) -> int:
         """Readings in the database; 0 before there is one."""
-        if not (self.dir / "meterwatch.db").exists():
+        try:
+            return int(self.rows("SELECT coalesce(sum(stored), 0) FROM offsets")[0][0])
+        except sqlite3.OperationalError:  # no file, or one that is being made
             return 0
-        return int(self.rows("SELECT coalesce(sum(stored), 0) FROM offsets")[0][0])
 
     def processes(self) -> list[str]:
         """Command lines of the processes that name this instance's directory or run with it."""

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from meterwatch.detection import slots as code
+from meterwatch.detection.memory import LENGTHS
+from meterwatch.detection.params import HISTORY
+from meterwatch.detection.statistics import DAYS, FOUR_WEEKS, STATISTICS, WEEKS
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from meterwatch.detection.alarms import Scored
+    from meterwatch.detection.statistics import Statistic, Window
 
 HOUR, DAY = 3600, 86_400
+SLOT = 900
 
 
 def alarms(times: Sequence[int]) -> list[tuple[int, int]]:
@@ -65,3 +75,208 @@ def recall_at_budget(meters: Sequence[Scored], budget: float) -> float:
         if cost <= budget * months + 1e-9 and found:
             best = max(best, sum(found) / len(found))
     return best
+
+
+def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump_s: int) -> list[str]:
+    """How each reading of one meter stands: accepted, duplicate, late, or why it is rejected."""
+    told: list[str] = []
+    held: list[tuple[int, list[float]]] = []  # what was accepted
+    jump: int | None = None
+    for time, row in zip(at, rows, strict=True):
+        values = [None if math.isnan(value) else value for value in row]
+        power, others = values[:2], values[2:]
+        if any(v is not None and abs(v) > limit for v in power) or any(
+            v is not None and not 0 <= v <= limit for v in others
+        ):
+            told.append("out_of_range")
+        elif held and time <= held[-1][0]:
+            same_time = [kept for then, kept in held[-32:] if then == time]
+            told.append(("duplicate" if same_time == [values] else "conflict") if same_time else "late")
+        elif held and time - held[-1][0] > jump_s and not (jump is not None and 0 < time - jump <= jump_s):
+            jump = time
+            told.append("clock_jump")
+        else:
+            jump = None
+            held.append((time, values))
+            told.append("accepted")
+    return told
+
+
+def cadences(at: Sequence[int], turn: int, warm_up_s: int = DAY) -> list[int]:
+    """Seconds that each of one meter's readings stands for; `turn` is its day's first slot.
+
+    The shortest pause so far (an hour until there is one), until eight pauses can be looked at when its day changes
+    or its warm-up ends: then the usual one of the last 64.
+    """
+    told: list[int] = []
+    settled: int | None = None
+    shortest, warm = HOUR, False
+    for i, time in enumerate(at):
+        pauses = [b - a for a, b in pairwise(at[max(i - 65, 0) : i])]
+        usual = min(sorted(pauses)[(len(pauses) - 1) // 2], HOUR) if len(pauses) >= 8 else None
+        if i and (time // SLOT - turn) // 96 != (at[i - 1] // SLOT - turn) // 96:
+            settled = usual or settled
+        running = settled or min([shortest, *(b - a for a, b in pairwise(at[max(i - 1, 0) : i + 1]))])
+        if not warm and i >= -(-warm_up_s // running):
+            warm = True
+            settled = settled or usual or shortest
+        if not settled:
+            shortest = running
+        told.append(settled or running)
+    return told
+
+
+def slots(at: Sequence[int], rows: Sequence[Sequence[float]], turn: int) -> dict[int, dict[int, int | None]]:
+    """Thousandths of each slot by series, from one meter's readings with power; `turn` is its day's first slot."""
+    found: dict[int, dict[int, int | None]] = {}
+    run, before = 0, None
+    begin, inside = 0, []  # the open slot and its readings
+    closed = -(10**12)
+    today: int | None = None
+
+    def close(until: int) -> None:
+        columns = list(zip(*inside, strict=True))
+        series = (code.MEAN, code.REST, code.VOLTAGE, code.MISMATCH)
+        values = {k: _mean(column) for k, column in zip(series, columns, strict=False)}
+        values |= {code.MAX: max(columns[0]), code.MIN: min(columns[0]), code.RUN: 1000 * columns[-1][-1]}
+        found.update(dict.fromkeys(range(begin, until), values))
+        inside.clear()
+
+    for time, row, cadence in zip(at, rows, cadences(at, turn), strict=True):
+        slot = time // SLOT
+        day = (slot - turn) // 96
+        if day != today:
+            inside.clear()  # what is still open when its day is over is forgotten
+            today = day
+        told = tuple(None if math.isnan(value) else value for value in row)
+        run, before = (run + 1 if told == before else 1), told
+        until = min((time + cadence) // SLOT, slot + 4)
+        if slot >= closed or until > closed:
+            first = max(slot, closed)
+            if inside and first != begin:
+                close(begin + 1)
+            begin = first
+            inside.append((*_parts(row, cadence), run))
+            if until > begin:
+                close(until)
+        closed = max(closed, until)
+    return found
+
+
+def _parts(row: Sequence[float], cadence: int) -> tuple[int, int | None, int | None, int | None]:
+    kw, kvar, volt, ampere, *subs = row
+    mw, apparent = round(kw * 1e6), volt * ampere / 1000
+    gap = abs(apparent - math.hypot(kw, 0.0 if math.isnan(kvar) else kvar))
+    return (
+        mw,
+        None if math.isnan(sum(subs)) else mw - round(sum(subs) * 3.6e6 / cadence),
+        None if math.isnan(volt) else round(volt * 1000),
+        None if math.isnan(apparent) else round(gap * 1e6),
+    )
+
+
+def _mean(column: Iterable[int | None]) -> int | None:
+    known = [value for value in column if value is not None]
+    return sum(known) // len(known) if known else None
+
+
+def quartiles(values: Sequence[float], least: int) -> tuple[float, float, float] | None:
+    """Median, lower and upper quartile, or None of too few."""
+    if len(values) < least:
+        return None
+    up = sorted(values)
+    n = len(up)
+    return (up[(n - 1) // 2] + up[n // 2]) / 2, up[n // 4], up[n - 1 - n // 4]
+
+
+def usual(window: Window, m: int, slot: int, lags: Iterable[int]) -> tuple[float, float, float] | None:
+    """What mean power is usual at a slot of today: the same slot and its neighbours of the periods before today."""
+    values = []
+    for lag in lags:
+        place = HISTORY + slot - lag
+        if place < HISTORY and window.usable[m, place] and window.codes[code.MEAN][m, place] != code.MISSING:
+            values.append(float(code.decode(window.codes[code.MEAN][m, place])))
+    return quartiles(values, 3)
+
+
+def deviations(window: Window, m: int, slot: int) -> list[float]:
+    """Every statistic at a slot of today in robust deviations from its own past, on its suspicious side."""
+    return [_deviation(window, m, slot, statistic) for statistic in STATISTICS]
+
+
+def _deviation(window: Window, m: int, slot: int, statistic: Statistic) -> float:
+    level = float(window.level[m])
+    judged = _value(window, m, slot, statistic, 0)
+    floor = 0.05 * level
+    if statistic.log:
+        floor = 0.1
+    elif statistic.series == code.VOLTAGE:
+        floor = 500.0
+    elif statistic.series == code.RESIDUAL:
+        floor = 50.0
+    told = []
+    for lags in (DAYS, WEEKS if statistic.series == code.MEAN else FOUR_WEEKS):
+        past = [
+            _value(window, m, slot, statistic, lag) for lag in lags.tolist() if window.usable[m, HISTORY + slot - lag]
+        ]
+        found = quartiles([value for value in past if value is not None], 10)
+        if found and judged is not None:
+            middle, low, high = found
+            told.append((judged - middle) / ((high - low) / 1.349 + floor) * statistic.side)
+    return max(-50.0, min(50.0, *told)) if told else math.nan
+
+
+def _value(window: Window, m: int, slot: int, statistic: Statistic, lag: int) -> float | None:
+    codes, k = window.codes[statistic.series][m], statistic.series
+    end = LENGTHS[k] + slot - lag
+    places = range(end - statistic.window + 1, end + 1)
+    if places[0] < 0:
+        return None
+    known = [place for place in places if codes[place] != code.MISSING]
+    if 2 * len(known) < statistic.window:
+        return None
+    power = [int(code.decode(codes[place])) for place in known]
+    if statistic.how in ("max", "min"):
+        value = float(max(power) if statistic.how == "max" else min(power))
+    elif statistic.how == "mean":
+        value = sum(power) / len(known)
+    elif statistic.how == "span":
+        value = (sum(power) - sum(int(code.decode(window.codes[code.MIN][m, p])) for p in known)) / len(known)
+    else:
+        pairs = [(p - 1, p) for p in known if p > 0 and codes[p - 1] != code.MISSING]
+        value = sum(abs(int(code.decode(codes[b])) - int(code.decode(codes[a]))) for a, b in pairs) / len(known)
+    if statistic.log:
+        small = 1000.0 if k in (code.RUN, code.DEVIATION) else 0.02 * float(window.level[m])
+        return float(np.sign(value) * np.log1p(abs(value) / small))
+    return value
+
+
+def events(
+    readings: Iterable[tuple[int, bool, float, int, int]], gap_s: int
+) -> list[tuple[int, int | None, int, float, int, int]]:
+    """Start, end (None: open), peak, score and reason there, and joules of each event, reading by reading."""
+    done: list[tuple[int, int | None, int, float, int, int]] = []
+    start = last = peak = why = total = since = 0
+    top, is_open = 0.0, False
+    for at, anomalous, score, reason, joules in readings:
+        if is_open and at - last >= gap_s:
+            done.append((start, last, peak, top, why, total))
+            is_open = False
+        since += joules
+        if anomalous:
+            if not is_open:
+                start, total, top, since, is_open = at, 0, -math.inf, joules, True
+            total, since, last = total + since, 0, at
+            if score > top:
+                top, peak, why = score, at, reason
+    return [*done, (start, None, peak, top, why, total)] if is_open else done
+
+
+def novel(meter: Sequence[int], at: Sequence[int], score: Sequence[float]) -> list[float]:
+    """Each score less the largest positive one of the meter's 25 hours before its hour."""
+    out = []
+    for m, t, s in zip(meter, at, score, strict=True):
+        hour = t // HOUR
+        before = [v for n, u, v in zip(meter, at, score, strict=True) if n == m and hour - 25 <= u // HOUR < hour]
+        out.append(s - max([0.0, *before]))
+    return out

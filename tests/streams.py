@@ -1,9 +1,10 @@
-"""Streams of several meters in arrival order, clean or dirty, and a detector that follows them call by call."""
+"""Streams of several meters in the order of arrival, clean or dirty, and a caller that has them judged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
+    Step = tuple[float, str, str, int]
 
 DAY = 86_400
 NUMBERS = ("score", "threshold", "expected_kw", "lower_kw", "upper_kw")
@@ -38,14 +40,20 @@ class Stream:
     at: Ints  # (n,)
     channels: Floats  # (7, n)
 
-    def of(self, *meter_ids: str) -> Stream:
-        """The readings of some meters alone."""
-        rows = np.flatnonzero(np.isin(np.array(self.meter_ids)[self.meter], meter_ids))
-        places = np.array([self.meter_ids.index(one) for one in meter_ids])
-        order = np.argsort(places)
-        return Stream(
-            meter_ids, order[np.searchsorted(places[order], self.meter[rows])], self.at[rows], self.channels[:, rows]
-        )
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def alone(self, meter_id: str) -> Stream:
+        """The readings of one meter."""
+        mine = self.meter == self.meter_ids.index(meter_id)
+        return one_meter(meter_id, self.at[mine], self.channels[:, mine])
+
+    def grouped(self, begin: int, end: int) -> tuple[list[str], Ints, Readings]:
+        """The readings from `begin` to before `end` as a call's: its meters, each reading's place, the readings."""
+        order = begin + np.argsort(self.meter[begin:end], kind="stable")
+        present, meter = np.unique(self.meter[order], return_inverse=True)
+        readings = Readings(meter.astype(np.int64), self.at[order], self.channels[:, order])
+        return [self.meter_ids[m] for m in present], order - begin, readings
 
 
 def one_meter(meter_id: str, at: Ints, channels: Floats) -> Stream:
@@ -53,9 +61,19 @@ def one_meter(meter_id: str, at: Ints, channels: Floats) -> Stream:
     return Stream((meter_id,), np.zeros(len(at), np.int64), at, channels)
 
 
+def mixed(parts: Sequence[Stream], seed: int | None = None) -> Stream:
+    """One stream of several; each keeps its own order, who comes next is mixed (without a seed: by time)."""
+    meter = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    at = np.concatenate([part.at for part in parts])
+    turn = meter[np.argsort(at, kind="stable")] if seed is None else np.random.default_rng(seed).permutation(meter)
+    place = np.argsort(np.argsort(turn, kind="stable"))
+    channels = np.concatenate([part.channels for part in parts], axis=1)
+    return Stream(tuple(part.meter_ids[0] for part in parts), turn, at[place], channels[:, place])
+
+
 @dataclass
-class Follower:
-    """A detector and what was last answered for each meter, as a caller keeps it."""
+class Caller:
+    """Asks a detector and keeps what was last answered for each meter."""
 
     detector: Detector
     states: dict[str, bytes] = field(default_factory=dict)
@@ -63,59 +81,61 @@ class Follower:
     events: dict[str, tuple[str, Event]] = field(default_factory=dict)  # by id: meter and newest standing
     verdicts: list[tuple[object, ...]] = field(default_factory=list)  # a reading each: words, and numbers as bytes
 
-    def ask(self, stream: Stream, begin: int, end: int) -> tuple[list[str], Ints, Observation]:
-        """Judge the stream's readings from `begin` to before `end` in one call, and remember nothing."""
-        order = begin + np.argsort(stream.meter[begin:end], kind="stable")
-        present, meter = np.unique(stream.meter[order], return_inverse=True)
-        ids = [stream.meter_ids[m] for m in present]
-        readings = Readings(meter.astype(np.int64), stream.at[order], stream.channels[:, order])
-        states, profiles = [self.states.get(m) for m in ids], [self.profiles.get(m) for m in ids]
-        return ids, order - begin, self.detector.observe(ids, states, profiles, readings)
+    def ask(self, meter_ids: Sequence[str], readings: Readings) -> Observation:
+        """Have readings judged and remember nothing."""
+        states, profiles = [self.states.get(m) for m in meter_ids], [self.profiles.get(m) for m in meter_ids]
+        return self.detector.observe(meter_ids, states, profiles, readings)
 
-    def follow(self, stream: Stream, cuts: Iterable[int] = (), *, stumble: bool = False) -> Follower:
-        """Judge the stream, cut before the given readings; a caller that stumbles asks twice, first for too much."""
-        edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(stream.at)}), len(stream.at)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+    def follow(self, stream: Stream, cuts: Iterable[int] = (), *, stumble: bool = False) -> Caller:
+        """Have a stream judged, cut before the readings given; who stumbles first asks for too much, in vain."""
+        edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(stream)}), len(stream)]
+        for begin, end in pairwise(edges):
             if stumble:
-                self.ask(stream, begin, min(end + 7, len(stream.at)))
-            ids, order, answer = self.ask(stream, begin, end)
+                ids, _, readings = stream.grouped(begin, min(end + 7, len(stream)))
+                self.ask(ids, readings)
+            ids, order, readings = stream.grouped(begin, end)
+            answer = self.ask(ids, readings)
             self.states |= dict(zip(ids, answer.states, strict=True))
             self.profiles |= {m: profile for m, profile in zip(ids, answer.profiles, strict=True) if profile}
             for event in answer.events:
                 self.events[event.event_id] = ids[event.meter], replace(event, meter=0)
-            self.verdicts += _rows(answer, order)
+            rows = verdict_rows(answer)
+            self.verdicts += [rows[i] for i in np.argsort(order)]
         return self
 
-    def fresh(self) -> Follower:
+    def again(self) -> Caller:
         """Another caller with the same detector and the same memory of the meters."""
-        return Follower(self.detector, dict(self.states), dict(self.profiles))
+        return Caller(self.detector, dict(self.states), dict(self.profiles))
 
 
-def _rows(answer: Observation, order: Ints) -> list[tuple[object, ...]]:
+def verdict_rows(answer: Observation) -> list[tuple[object, ...]]:
+    """Each verdict's status, flag, reason and the bytes of its numbers, so that equality is equality to the bit."""
     verdicts = answer.verdicts
     numbers = np.stack([getattr(verdicts, name) for name in NUMBERS], axis=1)
-    rows = [
-        (status, flag, verdicts.reasons[reason], row.tobytes())
-        for status, flag, reason, row in zip(
-            verdicts.status.tolist(), verdicts.anomalous.tolist(), verdicts.reason, numbers, strict=True
-        )
-    ]
-    return [rows[i] for i in np.argsort(order)]
+    columns = verdicts.status.tolist(), verdicts.anomalous.tolist(), verdicts.reason.tolist(), numbers
+    rows = zip(*columns, strict=True)
+    return [(status, flag, verdicts.reasons[why], row.tobytes()) for status, flag, why, row in rows]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of meter: its id, what it has seen before, and what it measures."""
+    """A kind of meter: its id, what it has sent before, and what it measures."""
 
     meter_id: str
     cadence: int
     days: int  # of history; 0: a new meter
     channels: int  # how many of the seven
 
+    @property
+    def end(self) -> int:
+        """When its history ends: a few readings before the moment at which its profile changes."""
+        turn = int.from_bytes(meter_digest(self.meter_id), "little") % SLOTS_A_DAY * SLOT_S
+        return START + 60 * DAY + turn - (12 if self.days else 3) * self.cadence
+
 
 KINDS = (
     Kind("minute", 60, 9, 7),
-    Kind("minute power alone", 60, 6, 1),
+    Kind("minute, power alone", 60, 6, 1),
     Kind("half hour", 1800, 40, 1),
     Kind("hour", 3600, 30, 4),
     Kind("second", 1, 2, 7),
@@ -126,16 +146,13 @@ KINDS = (
 
 
 @cache
-def past(kind: Kind) -> Stream:
-    """What a meter has sent so far; it ends a few readings before the meter's profile may change."""
-    at, channels = household(max(kind.days, 1), 5, kind.cadence, _end(kind) - kind.days * DAY)
+def past(kind: Kind, days: int | None = None) -> Stream:
+    """What a meter has sent so far, or what it will send in the next days."""
+    start = kind.end if days else kind.end - kind.days * DAY
+    at, channels = household(days or max(kind.days, 1), 5, kind.cadence, start)
     channels[kind.channels :] = np.nan
-    return one_meter(kind.meter_id, at[: kind.days * DAY // kind.cadence], channels[:, : kind.days * DAY // kind.cadence])
-
-
-def _end(kind: Kind) -> int:
-    turn = int.from_bytes(meter_digest(kind.meter_id), "little") % SLOTS_A_DAY * SLOT_S
-    return START + 60 * DAY + turn - (12 if kind.days else 3) * kind.cadence
+    whole = (days or kind.days) * DAY // kind.cadence
+    return one_meter(kind.meter_id, at[:whole], channels[:, :whole])
 
 
 PAUSES = (1, 1, 1, 1, 0.5, 0.1, 2, 4, 70)  # cadences before a reading that may be odd
@@ -152,24 +169,16 @@ def dirty(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, most: int = 12) -> Str
         st.one_of(*[st.sampled_from(PAUSES)] * 5, st.sampled_from(LONG)),
         st.sampled_from(VALUES),
         st.sampled_from(ORDERS),
-        st.sampled_from((0, 0, 1, 2, 5, 17)),
+        st.sampled_from((0, 0, 1, 2, 5, 17)),  # ordinary readings after it
     )
     parts = [_walk(kind, draw(st.lists(steps, min_size=1, max_size=most))) for kind in chosen]
-    turn = np.repeat(np.arange(len(parts)), [len(at) for at, _ in parts])
-    at = np.concatenate([at for at, _ in parts])
-    channels = np.concatenate([channels for _, channels in parts], axis=1)
-    if draw(st.booleans()):
-        return Stream(tuple(kind.meter_id for kind in chosen), turn, at, channels)
-    # Each meter keeps its own order; who speaks next is mixed.
-    turn = np.random.default_rng(len(turn)).permutation(turn)
-    place = np.argsort(np.argsort(turn, kind="stable"))
-    return Stream(tuple(kind.meter_id for kind in chosen), turn, at[place], channels[:, place])
+    return mixed(parts, draw(st.none() | st.integers(0, 9)))
 
 
-def _walk(kind: Kind, steps: Sequence[tuple[float, str, str, int]]) -> tuple[Ints, Floats]:
+def _walk(kind: Kind, steps: Sequence[Step]) -> Stream:
     rng = np.random.default_rng(len(steps))
     sent: list[tuple[int, Floats]] = []
-    now = _end(kind) - kind.cadence
+    now = kind.end - kind.cadence
     for pause, value, order, more in steps:
         pause_s = int(pause) if pause in LONG else max(int(pause * kind.cadence), 1)
         row = _value(kind, value, sent, rng)
@@ -188,7 +197,7 @@ def _walk(kind: Kind, steps: Sequence[tuple[float, str, str, int]]) -> tuple[Int
         for _ in range(more):
             now += kind.cadence
             sent.append((now, _value(kind, "usual", sent, rng)))
-    return np.array([at for at, _ in sent]), np.stack([row for _, row in sent], axis=1)
+    return one_meter(kind.meter_id, np.array([at for at, _ in sent]), np.stack([row for _, row in sent], axis=1))
 
 
 def _value(kind: Kind, value: str, sent: Sequence[tuple[int, Floats]], rng: np.random.Generator) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
@@ -27,17 +29,24 @@ TITLES = {  # of the detectors' runs: a stage has the same name as what it makes
     "seed-3sigma": "seed-3sigma",
 }
 SEVERITIES = ("faint", "clear", "plain")
-_GROUPS = ("shipped", "recall", "delay_h", "pinball")
-_SHOWN = 0.5  # of the evaluation months: single readings are not seen in more
+_AT_BUDGET = ("recall", "false_alarms_a_month", "precision", "delay_h", "threshold")
+# What a metric's name begins with → the group that MLflow's pages show it in; they sort the groups by name.
+_GROUPS = {"shipped_": "shipped", "recall_": "by_kind_recall", "delay_h_": "by_kind_delay_h", "pinball_": "pinball"}
 
 
 def grouped(values: Mapping[str, float]) -> dict[str, float]:
-    """Metrics under the names MLflow's pages group by: `recall_surge` becomes `recall/surge`."""
-    out = {}
-    for key, value in values.items():
-        group = next((name for name in _GROUPS if key.startswith(f"{name}_")), None)
-        out[key if group is None else f"{group}/{key.removeprefix(f'{group}_')}"] = value
-    return out
+    """Metrics by the names under which MLflow's pages group them: `recall_surge` becomes `by_kind_recall/surge`."""
+    return {_grouped(key): value for key, value in values.items()}
+
+
+def _grouped(key: str) -> str:
+    if key in _AT_BUDGET:
+        return f"at_budget/{key}"
+    start = next((start for start in _GROUPS if key.startswith(start)), None)
+    if start is None:
+        return key
+    name = key.removeprefix(start)
+    return f"by_severity_recall/{name}" if start == "recall_" and name in SEVERITIES else f"{_GROUPS[start]}/{name}"
 
 
 def recalls(values: Mapping[str, float]) -> dict[str, float]:
@@ -86,16 +95,21 @@ def log(
     """
     ours = found[next(iter(found))]
     run.metrics({"faults": sum(counts.values())})
-    run.overall({**grouped(ours), **{f"recall_of/{name}": values["recall"] for name, values in found.items()}})
+    run.overall({**grouped(ours), **{f"by_detector_recall/{name}": values["recall"] for name, values in found.items()}})
+    beside = []
     for name, values in found.items():
         with run.beside(name, TITLES[name]) as one:
-            one.metrics(grouped(values))
+            one.metrics(grouped({key: value for key, value in values.items() if key != "faults"}))
+            beside.append(one.run_id)
     kinds = {TITLES[name]: recalls(values) for name, values in found.items()}
     title = f"Share of faults found at {budget:g} false alarm a meter and month"
     run.figure(figures.recall_by_kind(kinds, counts, title), "recall_by_kind")
     lines = {TITLES[name]: (np.array(alarms), np.array(recall)) for name, (alarms, recall) in curves.items()}
     run.figure(figures.recall_against_alarms(lines), "recall_against_alarms")
-    run.text(page(found, counts, budget), "reports/comparison.md")
+    text = page(found, counts, budget)
+    run.text(text, "reports/comparison.md")
+    where = f"runs={quote(json.dumps(beside))}&experiments={quote(json.dumps([run.experiment]))}"
+    run.describe(f"[The detectors' runs side by side](#/compare-runs?{where}), the table below them.\n\n{text}")
 
 
 def scatters(clean: Judged, faulty: Judged, seed: NDArray[np.bool_]) -> dict[str, Figure]:
@@ -106,18 +120,16 @@ def scatters(clean: Judged, faulty: Judged, seed: NDArray[np.bool_]) -> dict[str
         faulty: a copy with faults.
         seed: (n,) what of the copy `seed-3sigma` flags as it was shipped.
     """
-    half = slice(0, int(len(clean.series.at) * _SHOWN))
-    at = clean.series.at[half]
-    faults = [fault for fault in faulty.labels if fault.end_at <= at[-1]]
-    power, flagged = faulty.series.channels[0, half], faulty.verdicts.anomalous[half]
-    ordinary = figures.anomalies(
-        at, clean.series.channels[0, half], clean.verdicts.anomalous[half], "Ordinary readings, as judged"
-    )
-    return {
-        "anomalies_ordinary": ordinary,
-        "anomalies": figures.anomalies(at, power, flagged, "Readings with injected faults, as judged", faults),
-        "anomalies_seed_3sigma": figures.anomalies(at, power, seed[half], "The same, judged by seed-3sigma", faults),
-    }
+    out = {}
+    for name, what, judged, flagged in (
+        ("anomalies", "Readings with injected faults", faulty, faulty.verdicts.anomalous),
+        ("anomalies_ordinary", "Ordinary readings", clean, clean.verdicts.anomalous),
+        ("anomalies_seed_3sigma", "Readings with injected faults, judged by seed-3sigma", faulty, seed),
+    ):
+        series = judged.series
+        title = f"{what}: {flagged.sum():,} of {len(flagged):,} anomalous"
+        out[name] = figures.anomalies(series.at, series.channels[0], flagged, title, judged.labels)
+    return out
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -164,7 +164,6 @@ def main() -> None:
             run.figure(figure, name)
         for path in (EVALUATION, PLOTS / "recall_by_kind.csv", PLOTS / "recall_by_budget.csv"):
             run.file(path, "reports")
-        run.describe(comparison.page(found, counts, budget))
         for name, values in found.items():
             print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget:g} false alarm a meter and month")
 

@@ -67,8 +67,10 @@ def voltage_histogram(series: Series) -> Figure:
 def correlation(series: Series) -> Figure:
     """Correlation of the channels, over readings that have them all; a constant channel has none."""
     whole = series.channels[:, np.isfinite(series.channels).all(axis=0)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        matrix = np.corrcoef(whole)
+    matrix = np.full((len(CHANNELS), len(CHANNELS)), np.nan)
+    if whole.shape[1] > 1:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            matrix = np.corrcoef(whole)
     figure, axes = _axes("Correlation of the channels", "", "", (7, 6))
     shown = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
     axes.set_xticks(range(len(CHANNELS)), CHANNELS, rotation=40, ha="right")
@@ -103,7 +105,7 @@ def recall_by_kind(recalls: Mapping[str, Mapping[str, float]], counts: Mapping[s
     ticks = [f"{kind.replace('_', ' ')} ({counts[kind]})" for kind in kinds]
     axes.set_xticks(range(len(kinds)), ticks, rotation=30, ha="right")
     axes.set_ylim(0, 1)
-    axes.legend(frameon=False, ncols=len(recalls), loc="lower center", bbox_to_anchor=(0.5, 1.08))
+    figure.legend(frameon=False, ncols=len(recalls), loc="outside lower center")
     return figure
 
 
@@ -137,9 +139,9 @@ def anomalies(
     axes.scatter(times[~anomalous], power[~anomalous], s=1, color=BLUE, linewidths=0, label="normal")
     axes.scatter(times[anomalous], power[anomalous], s=6, color=RED, linewidths=0, label="anomalous")
     if faults:
-        axes.set_title(title, loc="left", pad=34)  # the kinds stand between
+        axes.set_title(title, loc="left", pad=40)  # the kinds stand between
     _dates(axes)
-    axes.legend(frameon=False, markerscale=4, ncols=3, loc="upper right", bbox_to_anchor=(1, -0.05))
+    figure.legend(frameon=False, markerscale=4, ncols=3, loc="outside lower center")
     return figure
 
 

@@ -13,6 +13,9 @@ def repeatable_keras(seed: int) -> Any:  # noqa: ANN401 - keras has no types
     import keras
     import tensorflow as tf
 
+    # How a sum is cut among threads shows in its last bits, and so would the number of cores.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     return keras

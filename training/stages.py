@@ -20,3 +20,5 @@ def command(main: Callable[[], None]) -> None:
     except (DetectionError, RegistryError, SettingsError, OSError) as error:
         print(f"{main.__module__ if main.__module__ != '__main__' else sys.argv[0]}: {error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -26,6 +26,7 @@ def status(as_json: Json = False) -> None:
     from meterwatch.status import status as look
 
     found = look(load())
+    found["newest_at"] = told_time(found["newest_at"])
     if as_json:
         print_json(found)
         return

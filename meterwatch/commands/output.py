@@ -36,7 +36,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns.values(), box=box.SIMPLE_HEAD)
+    table = Table(*columns.values(), box=box.SIMPLE_HEAD, show_header=any(columns.values()))
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in columns))
     Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True).print(table)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FILES = ("params.json", "calibration.json", "forest.treelite", "weigher.treelite", "sequence.onnx", "scaler.json")
-_FEW = 1e-9
 
 
 class Detector:

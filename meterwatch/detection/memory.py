@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.errors import StateError
+from meterwatch.detection.novelty import HOURS, NOTHING
 from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SHORT_HISTORY, SLOTS_A_DAY
 from meterwatch.detection.slots import MEAN, MISSING, SERIES
 
@@ -51,6 +52,8 @@ HOT_DTYPE = np.dtype(
         ("slow_score", "<f8"),  # of the last closed slot that was judged
         ("slow_slot", "<i8"),
         ("slow_why", "<i2"),
+        ("peak_hour", "<i8"),  # the last hour in which a slot was judged
+        ("peaks", "<f4", (HOURS + 1,)),  # what the weigher said at most in each hour up to then
         ("ev_start", "<i8"),  # the open event; NEVER: none
         ("ev_last", "<i8"),
         ("ev_peak", "<i8"),
@@ -168,24 +171,29 @@ def _read_profile(
 ) -> None:
     present, body = _open(meter_id, "profile", raw, _PROFILE_MAGIC, digest)
     place = HISTORY // 8
-    flag[i] = np.unpackbits(np.frombuffer(body, np.uint8, place))
-    for k, length in enumerate(LENGTHS):
-        if not present >> k & 1:
-            continue
-        paired, place = body[place], place + 1
-        count = length // 2 if paired else length
-        values = np.frombuffer(body, "<i2", count, place)
-        series[k][i] = np.repeat(values, 2) if paired else values
-        place += 2 * count
+    try:
+        flag[i] = np.unpackbits(np.frombuffer(body, np.uint8, place))
+        for k, length in enumerate(LENGTHS):
+            if not present >> k & 1:
+                continue
+            paired, place = body[place], place + 1
+            count = length // 2 if paired else length
+            values = np.frombuffer(body, "<i2", count, place)
+            series[k][i] = np.repeat(values, 2) if paired else values
+            place += 2 * count
+    except (IndexError, ValueError):  # sealed well, but shorter than what it says it holds
+        raise StateError(meter_id, "profile", "has a wrong length") from None
 
 
 def _fresh() -> bytes:
     record = np.zeros(1, HOT_DTYPE)
-    for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed"):
+    for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed",
+                 "peak_hour"):  # fmt: skip
         record[name] = NEVER
     record["day"] = record["first_day"] = -(2**31)
     record["largest"], record["least"] = -BEYOND, BEYOND
     record["recent_at"] = record["past_at"] = NEVER
+    record["peaks"] = NOTHING
     record["hot"] = MISSING
     return record.tobytes()
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from meterwatch.detection.events import FAST
 from meterwatch.detection.memory import NEVER
+from meterwatch.detection.novelty import novel
 from meterwatch.detection.ordering import append
 from meterwatch.detection.params import HOT, SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import GAP, SCORED, WARMING_UP
@@ -16,6 +17,7 @@ from meterwatch.detection.sequence import past_inputs, scaled, time_inputs, unsc
 from meterwatch.detection.slots import DEVIATION, MEAN, decode, encode
 from meterwatch.detection.slotting import FILL, Closing, accumulate, before, close, running_max
 from meterwatch.detection.statistics import SLOW_SERIES_ONLY, Window, deviations, lay_out, slot_context
+from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,9 +94,8 @@ def judge_segment(
     if window is not None and len(closing.meter):
         _judge_slots(view, models, window, closing, trace)
     if models.fast is not None and models.slow is not None:
-        # The rarer of the reading's own surprise and of the last closed slot.
         slow, why = _latest(view, closing)
-        fast = models.fast.period(np.abs(residual))
+        fast = models.fast.period(np.abs(residual)) - FAST_GIVES
         score = np.clip(np.fmax(fast, slow) - models.offset, LOWEST, HIGHEST)
         judged.score[where] = np.where(scored, score, np.nan)
         judged.why[where] = np.where(np.nan_to_num(slow, nan=-np.inf) >= fast, why, FAST)
@@ -315,7 +316,11 @@ def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, 
         trace.forest.append(seldom)
     if models.weigher is None or models.slow is None:
         return
-    weighed = models.weigher.score(np.column_stack([features, seldom]))
+    hot, meter = view.hot, closing.meter[rows]
+    raw = models.weigher.score(np.column_stack([features, seldom]))
+    weighed, hot["peaks"], hot["peak_hour"] = novel(
+        hot["peaks"], hot["peak_hour"], meter, view.at[closing.by[rows]], raw
+    )
     closing.score[rows] = models.slow.period(weighed)
     if trace is not None:
         trace.weighed.append(weighed)

@@ -1,9 +1,10 @@
 """Multi-scale statistics of a closed slot, each against its own trailing context.
 
 Everything here is a function of the slot series alone: whole numbers in, so that any cut of the stream gives the
-same bits. A statistic's context is its own value at the same slot of the eight days before and, for mean power,
-of the seven weeks before, neighbouring slots included, anomalous slots left out. What comes out is how many
-robust deviations the value lies on its suspicious side; NaN where there is no context yet.
+same bits. A statistic's context is its own value at the same slot of the eight days before, and that of the seven weeks
+before (four, where no more is remembered), neighbouring slots included, anomalous slots left out. What comes out is
+how many robust deviations the value lies on its suspicious side of the nearer of the two, so that neither a week of
+absence nor a rare weekday makes all else strange; NaN where there is no context yet.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 NEIGHBOURS = (-1, 0, 1)
 DAYS = np.array([SLOTS_A_DAY * k + b for k in range(1, 9) for b in NEIGHBOURS])
 WEEKS = np.array([7 * SLOTS_A_DAY * k + b for k in range(1, 8) for b in NEIGHBOURS])
+FOUR_WEEKS = WEEKS[: 4 * len(NEIGHBOURS)]  # of the series that are remembered so long
 LEAST_CONTEXT = 10  # values: four periods with two or three neighbours each
 CLIP = 50.0  # robust deviations beyond say no more
 
@@ -63,9 +65,14 @@ def _catalogue() -> tuple[Statistic, ...]:
 
     def add(series: int, how: str, windows: tuple[int, ...], side: int, words: str, *, log: bool = True) -> None:
         word = "high" if side > 0 else "low"
-        name = {MEAN: "power", MAX: "peak", MIN: "floor", RUN: "frozen", DEVIATION: "shape", REST: "rest"}.get(
-            series, {VOLTAGE: "voltage", MISMATCH: "mismatch", RESIDUAL: "residual"}.get(series, "")
-        )
+        name = {
+            MEAN: "consumption" if log and side > 0 else "power",
+            MAX: "peak",
+            MIN: "floor",
+            RUN: "frozen",
+            DEVIATION: "shape",
+            REST: "rest",
+        }.get(series, {VOLTAGE: "voltage", MISMATCH: "mismatch", RESIDUAL: "residual"}.get(series, ""))
         label = {"rough": "roughness", "span": "span"}.get(how, name)
         rows.extend(
             Statistic(f"{label}_{word}_{w * 15}m", series, how, w, side, log, f"{words} over {_hours(w)}")
@@ -94,7 +101,6 @@ def _catalogue() -> tuple[Statistic, ...]:
 
 
 STATISTICS = _catalogue()
-WEEKLY = np.array([s.series == MEAN for s in STATISTICS])
 SLOW_SERIES_ONLY = np.array([s.series != RESIDUAL for s in STATISTICS])  # what there is before a sequence model
 
 
@@ -149,7 +155,7 @@ def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) ->
     tables: dict[tuple[int, str], NDArray[np.int64]] = {}
     values = np.full((len(STATISTICS), len(m), len(lags)), np.nan)
     for row, statistic in enumerate(STATISTICS):
-        reach = slice(None) if WEEKLY[row] else slice(0, 1 + len(DAYS))
+        reach = slice(0, 1 + len(DAYS) + len(WEEKS if statistic.series == MEAN else FOUR_WEEKS))
         places = LENGTHS[statistic.series] + slot[:, None] - lags[reach]
         raw, valid = _values(window, tables, statistic, m, places)
         if statistic.log:
@@ -160,11 +166,7 @@ def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) ->
     for row, statistic in enumerate(STATISTICS):
         floors[row] = 0.1 if statistic.log else _floor(statistic, level[:, 0])
     days = _deviation(values[:, :, : 1 + len(DAYS)], floors)
-    weeks = np.full_like(days, np.nan)
-    weekly = values[WEEKLY]
-    weeks[WEEKLY] = _deviation(
-        np.concatenate([weekly[:, :, :1], weekly[:, :, 1 + len(DAYS) :]], axis=2), floors[WEEKLY]
-    )
+    weeks = _deviation(np.concatenate([values[:, :, :1], values[:, :, 1 + len(DAYS) :]], axis=2), floors)
     sides = np.array([s.side for s in STATISTICS], np.float64)[:, None]
     return np.clip(np.fmin(days * sides, weeks * sides), -CLIP, CLIP)
 
@@ -215,7 +217,7 @@ def _table(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: 
         level = int(how[3:])
         if level == 0:
             edge = -32_768 if how[:3] == "max" else 32_768  # a missing slot is never the extreme
-            table = np.where(codes == MISSING, edge, codes).astype(np.int64)
+            table = np.where(codes == MISSING, edge, codes.astype(np.int64))
         else:
             half = _table(window, tables, k, f"{how[:3]}{level - 1}")
             step = 1 << (level - 1)

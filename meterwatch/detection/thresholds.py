@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MONTH_DAYS = 30.44
+# A score is the rarer of a reading's own surprise (fast) and of the last closed slot's (slow). Single readings surprise
+# often in a household, and say less than a quarter hour does: by so much, in log10 of months, theirs must be rarer.
+FAST_GIVES = 1.5
 
 
 @dataclass(frozen=True, slots=True)

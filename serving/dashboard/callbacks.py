@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from starlette.concurrency import run_in_threadpool
 
-from serving.dashboard import address, parts
+from serving.dashboard import address, parts, theme
 from serving.dashboard.address import AddressError
+from serving.dashboard.overview_page import Overview
 from serving.dashboard.reads import AGAIN_MS, Pages, Shown, UnknownMeterError
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 LIVE_MS, LISTS_MS, OVERVIEW_MS = 1000, 3000, 60_000  # least time between two updates of a page
+ZOOMED = ("scatter", "daily", "monthly", "voltage")  # the overview's charts that the reader may zoom
 REFRESH_MS = {address.EVENTS: LISTS_MS, address.HEALTH: LISTS_MS, address.OVERVIEW: OVERVIEW_MS}
 
 
 def register(app: Dash, pages: Pages) -> None:
     """Connect the shell and the pages' moving parts to what `pages` reads."""
-    tick, search = Input("tick", "data"), State("url", "search")
+    tick, search, meter = Input("tick", "data"), State("url", "search"), State("meter", "value")
 
     @app.callback(
         Output("page", "children"),
@@ -53,11 +55,12 @@ def register(app: Dash, pages: Pages) -> None:
         Output("live-newest", "data"),
         tick,
         search,
+        meter,
         State("live-newest", "data"),
         prevent_initial_call=True,
     )
-    async def live(_: int, query: str | None, shown: int) -> tuple[Any, ...]:
-        moved = await run_in_threadpool(_quietly, pages.live, query or "", shown)
+    async def live(_: int, query: str | None, meter_id: str, shown: int) -> tuple[Any, ...]:
+        moved = await run_in_threadpool(_quietly, pages.live, query or "", meter_id, shown)
         if moved is None:
             return (no_update,) * 4
         figure = no_update if moved.figure is None else moved.figure
@@ -71,9 +74,20 @@ def register(app: Dash, pages: Pages) -> None:
     async def health(_: int) -> parts.Content:
         return await run_in_threadpool(_quietly, pages.health) or no_update
 
-    @app.callback(Output("overview-body", "children"), tick, search, prevent_initial_call=True)
-    async def overview(_: int, query: str | None) -> parts.Content:
-        return await run_in_threadpool(_quietly, pages.overview, query or "") or no_update
+    @app.callback(
+        [Output(f"overview-{name}", "children" if name == "spanned" else "figure") for name in Overview._fields],
+        tick,
+        meter,
+        [State(f"overview-{name}", "relayoutData") for name in ZOOMED],
+        prevent_initial_call=True,
+    )
+    async def overview(_: int, meter_id: str, changes: list[dict[str, Any] | None]) -> tuple[Any, ...]:
+        moved = await run_in_threadpool(_quietly, pages.overview, meter_id)
+        if moved is None:
+            return (no_update,) * len(Overview._fields)
+        for name, change in zip(ZOOMED, changes, strict=True):
+            theme.keep_zoom(getattr(moved, name), change or {})
+        return moved
 
     for name, outputs, inputs in (
         ("drawn", Output("page", "aria-busy"), [Input("page", "children")]),

@@ -53,7 +53,7 @@ def live_figure(
         spans: the events, drawn as a tint behind the readings.
         window: (start, end) of what is looked at in unix seconds, whether readings reach so far or not.
         zone: the zone of the time axis.
-        view: names what is looked at; while it stays the same, an update keeps the reader's zoom.
+        view: names what is looked at; while it stays the same, lines that the reader has hidden stay hidden.
         nothing: what is said where there are no readings.
     """
     at = np.asarray(columns["at"], np.int64)

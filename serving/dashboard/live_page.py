@@ -51,7 +51,7 @@ def page(
         parts.card(
             "Actual against expected",
             parts.chart(figure, CHART_LABEL, size="tall", chart_id="live-chart"),
-            note="Drag across it to look closer; the address keeps the range.",
+            note=html.Span("Drag across it to look closer; the address keeps the range.", className="with-mouse"),
             wide=True,
         ),
         parts.card("Events of this meter", html.Div(events, id="live-events"), wide=True),

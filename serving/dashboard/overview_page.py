@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dash import html
 
@@ -11,53 +11,58 @@ from serving.dashboard import parts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from serving.dashboard.address import View
     from serving.dashboard.theme import Figure
 
 
-def page(meters: Sequence[str], view: View, body: Sequence[Any]) -> list[Any]:
-    """The whole page; `body` is the pictures or what stands in for them."""
-    return [
-        parts.heading("Overview", parts.meter_choice(meters, view.meter_id)),
-        html.Div(body, id="overview-body", className="grid"),
-    ]
+class Overview(NamedTuple):
+    """What of the page moves. Each field is put into the element `overview-<its name>`."""
+
+    spanned: str  # which time the pictures cover, in words
+    scatter: Figure
+    daily: Figure
+    monthly: Figure
+    week: Figure
+    voltage: Figure
+    correlation: Figure
 
 
-def overview_body(
-    *, scatter: Figure, monthly: Figure, daily: Figure, week: Figure, voltage: Figure, correlation: Figure, spanned: str
-) -> list[Any]:
-    """The six pictures; `spanned` says in words which time they cover."""
-    return [
+def page(meters: Sequence[str], meter_id: str, shown: Overview) -> list[Any]:
+    """The whole page."""
+
+    def picture(name: str, label: str) -> html.Figure:
+        return parts.chart(getattr(shown, name), label, chart_id=f"overview-{name}")
+
+    cards = [
         parts.card(
             "Power over time",
-            parts.chart(scatter, "Power over time, anomalous readings marked"),
-            note=f"{spanned}. Thinned to what the screen can show: every extreme and every anomaly is kept.",
+            picture("scatter", "Power over time, anomalous readings marked"),
+            note=[
+                html.Span(shown.spanned, id="overview-spanned"),
+                " Thinned to what the screen can show: every extreme and every anomaly is kept.",
+            ],
             wide=True,
         ),
         parts.card(
             "Daily totals",
-            parts.chart(daily, "Energy of each day with its moving average"),
+            picture("daily", "Energy of each day with its moving average"),
             note="The first and the last day may be incomplete.",
             wide=True,
         ),
         parts.card(
             "Monthly mean",
-            parts.chart(monthly, "Mean power of each month with its two-month moving average"),
+            picture("monthly", "Mean power of each month with its two-month moving average"),
             note="The average is that of a month and the one before.",
         ),
-        parts.card(
-            "Hours of the week",
-            parts.chart(week, "Mean power by weekday and hour"),
-            note="Mean power in kW.",
-        ),
+        parts.card("Hours of the week", picture("week", "Mean power by weekday and hour"), note="Mean power in kW."),
         parts.card(
             "Voltage",
-            parts.chart(voltage, "How often each voltage was read"),
+            picture("voltage", "How often each voltage was read"),
             note="Where nearly all readings lie; double-click for the whole range.",
         ),
         parts.card(
             "How the channels go together",
-            parts.chart(correlation, "Correlation of the channels"),
+            picture("correlation", "Correlation of the channels"),
             note="Correlation r: 1, they rise and fall together; −1, one falls as the other rises.",  # noqa: RUF001
         ),
     ]
+    return [parts.heading("Overview", parts.meter_choice(meters, meter_id)), html.Div(cards, className="grid")]

@@ -22,7 +22,7 @@ def attributes(**values: str) -> dict[str, Any]:
     return {name.replace("_", "-"): value for name, value in values.items()}
 
 
-def card(title: str, *content: Content, note: str = "", wide: bool = False) -> html.Section:
+def card(title: str, *content: Content, note: Content = "", wide: bool = False) -> html.Section:
     """A titled box; `note` says in one line what is seen or where it comes from."""
     heading = [html.H2(title), html.P(note, className="note")] if note else [html.H2(title)]
     return html.Section(

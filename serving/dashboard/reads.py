@@ -16,11 +16,13 @@ from serving.dashboard import (
     overview_figures,
     overview_page,
     parts,
+    pattern_figures,
     theme,
     waiting,
     wording,
 )
 from serving.dashboard.live_figures import Span, live_figure
+from serving.dashboard.overview_page import Overview
 
 if TYPE_CHECKING:
     import sqlite3
@@ -103,7 +105,7 @@ class Pages:
             return events_page.page(meters, view, self._events(db, view)), view.meter_id or ""
         meter_id, view = self._known(db, view)
         if path == address.OVERVIEW:
-            return overview_page.page(meters, view, self._overview(db, meter_id, view)), meter_id
+            return overview_page.page(meters, meter_id, self._overview(db, meter_id)), meter_id
         moved = self._live(db, meter_id, view)
         figure = moved.figure or theme.message("No readings", view="")
         return (
@@ -111,12 +113,11 @@ class Pages:
             meter_id,
         )
 
-    def live(self, search: str, shown: int) -> Moved | None:
+    def live(self, search: str, meter_id: str, shown: int) -> Moved | None:
         """The parts of the live page that move; None where the reading `shown` is still the newest."""
+        view = replace(address.parse(search, self._zone), meter_id=meter_id)
         with queries.reading(self._settings) as db:
-            meter_id, view = self._known(db, address.parse(search, self._zone))
-            _, newest = queries.span(db, meter_id)
-            if newest == shown:
+            if queries.span(db, meter_id)[1] == shown:
                 return None
             moved = self._live(db, meter_id, view)
         past = view.end is not None and view.end <= shown
@@ -132,10 +133,10 @@ class Pages:
         with queries.reading(self._settings) as db:
             return self._health(db)
 
-    def overview(self, search: str) -> list[Any]:
+    def overview(self, meter_id: str) -> Overview:
         """The part of the overview that moves."""
         with queries.reading(self._settings) as db:
-            return self._overview(db, *self._known(db, address.parse(search, self._zone)))
+            return self._overview(db, meter_id)
 
     def _known(self, db: sqlite3.Connection, view: View) -> tuple[str, View]:
         """The meter that is looked at, and the view with it named: the one that reported last where none is."""
@@ -180,21 +181,19 @@ class Pages:
         price = self._settings.energy_price
         return events_page.events_body(events, total, view, zone=self._zone, price=price, newest=newest)
 
-    def _overview(self, db: sqlite3.Connection, meter_id: str, view: View) -> list[Any]:
+    def _overview(self, db: sqlite3.Connection, meter_id: str) -> Overview:
         zone = self._zone
         oldest, newest = queries.span(db, meter_id)
-        name = view.search(zone)
         cloud = queries.series(db, meter_id, oldest, newest, CLOUD_POINTS)
-        return overview_page.overview_body(
-            scatter=overview_figures.scatter_figure(cloud, zone=zone, view=name),
-            monthly=overview_figures.monthly_figure(*queries.monthly(db, meter_id, zone), view=name),
-            daily=overview_figures.daily_figure(
-                *queries.daily(db, meter_id, AVERAGE_DAYS, zone), window=AVERAGE_DAYS, zone=zone, view=name
-            ),
-            week=overview_figures.week_figure(queries.week(db, meter_id, zone), zone=zone, view=name),
-            voltage=overview_figures.voltage_figure(*queries.voltage(db, meter_id, VOLTAGE_BINS), view=name),
-            correlation=overview_figures.correlation_figure(*queries.correlation(db, meter_id), view=name),
-            spanned=f"{wording.moment(oldest, zone)} to {wording.moment(newest, zone)} ({zone})",
+        days = queries.daily(db, meter_id, AVERAGE_DAYS, zone)
+        return Overview(
+            spanned=f"{wording.moment(oldest, zone)} to {wording.moment(newest, zone)} ({zone}).",
+            scatter=overview_figures.scatter_figure(cloud, zone=zone, view=meter_id),
+            daily=overview_figures.daily_figure(*days, window=AVERAGE_DAYS, zone=zone, view=meter_id),
+            monthly=overview_figures.monthly_figure(*queries.monthly(db, meter_id, zone), view=meter_id),
+            week=pattern_figures.week_figure(queries.week(db, meter_id, zone), zone=zone, view=meter_id),
+            voltage=pattern_figures.voltage_figure(*queries.voltage(db, meter_id, VOLTAGE_BINS), view=meter_id),
+            correlation=pattern_figures.correlation_figure(*queries.correlation(db, meter_id), view=meter_id),
         )
 
     def _health(self, db: sqlite3.Connection) -> list[Any]:

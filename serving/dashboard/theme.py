@@ -7,7 +7,10 @@ follows the system's dark or light preference without being drawn again.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Figure: TypeAlias = dict[str, Any]
 
@@ -51,7 +54,7 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
     Args:
         x_title: what runs along the horizontal axis, with its unit or zone.
         y_title: what runs along the vertical axis, with its unit.
-        view: names what is looked at; while it stays the same, an update keeps the reader's zoom.
+        view: names what is looked at; while it stays the same, lines that the reader has hidden stay hidden.
         legend: whether the traces are named above the plot.
     """
     return {
@@ -68,6 +71,8 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
         "xaxis": {
             "title": {"text": x_title, "standoff": 8},
             "gridcolor": "#e4e7eb",
+            "spikethickness": 1,
+            "spikecolor": EXPECTED,
             "zeroline": False,
             "automargin": True,
             **NO_TICKS,
@@ -85,6 +90,19 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
 def time_axis(*, hover: str = "%Y-%m-%d %H:%M") -> Figure:
     """What makes a horizontal axis one of times; `hover` is how a time is written in full."""
     return {"type": "date", "tickformatstops": TIME_TICKS, "hoverformat": hover}
+
+
+def keep_zoom(figure: Figure, change: Mapping[str, Any]) -> None:
+    """Give a figure that replaces another the range that the reader has zoomed that one to.
+
+    Args:
+        figure: is changed.
+        change: the browser's last change of the layout, as plotly tells it: `xaxis.range[0]` and so on.
+    """
+    for axis in ("xaxis", "yaxis"):
+        ends = [change.get(f"{axis}.range[{end}]") for end in (0, 1)]
+        if None not in ends:
+            figure["layout"][axis]["range"] = ends
 
 
 def message(text: str, *, view: str) -> Figure:

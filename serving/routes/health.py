@@ -44,7 +44,7 @@ def routes(parts: Parts) -> APIRouter:
 
     @router.get("/v1/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
     async def stream() -> StreamingResponse:
-        """Server-sent events `reading`, `verdict` and `event`: what is new, in the columns of the tables."""
+        """Server-sent events `reading`, `verdict` and `event` in the columns of the tables, and `commit` after them."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(parts.feed.listen(), media_type="text/event-stream", headers=headers)
 

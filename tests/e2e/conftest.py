@@ -33,5 +33,5 @@ def instance(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """An instance of its own; the test fails if it leaves a process behind."""
     private = Instance(tmp_path_factory.mktemp("instance"))
     yield private
-    private.run("broker", "stop", check=False)
+    private.end()
     assert private.processes() == []

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.dashboard import address, wording
+from serving.dashboard import address, health_page, wording
 from serving.dashboard.address import AddressError, View
 from serving.dashboard.events_page import around
 from serving.dashboard.health_page import ledger_card, rejected_card
 
 UTC_ZONE, PARIS = ZoneInfo("UTC"), ZoneInfo("Europe/Paris")
-TIMES = st.integers(0, address.LAST_TIME - 86_400)
+TIMES = st.integers(0, address.LAST_TIME - 10**6)
 METERS = st.one_of(st.none(), st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable()))
 
 
@@ -60,6 +60,12 @@ def test_a_live_window_ends_at_the_newest_reading_and_all_begins_with_the_oldest
     assert View("m", "6h").window(1000, 100_000) == (100_000 - 21_600, 100_000)
     assert View("m", "all").window(1000, 100_000) == (1000, 100_000)
     assert View("m", start=5, end=9).window(1000, 100_000) == (5, 9)
+
+
+def test_a_short_history_fills_the_picture_down_to_ten_minutes() -> None:
+    assert View("m", "1d").window(95_000, 100_000) == (95_000, 100_000)
+    for name in address.RANGES:
+        assert View("m", name).window(100_000, 100_000) == (99_400, 100_000)
 
 
 @given(start=TIMES, length=st.integers(0, 10**6))
@@ -143,3 +149,4 @@ def test_rejected_bytes_are_shown_as_text_whatever_they_are() -> None:
     assert "\\\\xff" in shown
     assert "(empty)" in shown
     assert "(1,000 bytes)" in shown
+    assert health_page._shown(b"\x00\t\xc3\xa9") == "\\x00\\té"

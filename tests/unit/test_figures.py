@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly import graph_objects
 
-from serving.dashboard import overview_figures, theme
+from serving.dashboard import overview_figures, pattern_figures, theme
 from serving.dashboard.columns import local_seconds, times, with_breaks
-from serving.dashboard.live_figures import live_figure
+from serving.dashboard.live_figures import Span, live_figure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def readings(n: int, *, anomalous: tuple[int, ...] = (), step: int = 60) -> dict
     }
 
 
-def drawn(columns: dict[str, NDArray[Any]], spans: tuple[tuple[int, int], ...] = ()) -> theme.Figure:
+def drawn(columns: dict[str, NDArray[Any]], spans: tuple[Span, ...] = ()) -> theme.Figure:
     """The live figure of columns, over just their time."""
     at = columns["at"]
     window = (int(at[0]), int(at[-1])) if len(at) else (START, START + 3600)
@@ -66,7 +67,7 @@ def test_live_figure_draws_each_line_with_its_values() -> None:
     figure = drawn(readings(5))
     assert unpacked(trace(figure, "Actual")["y"]).tolist() == [0, 1, 2, 3, 4]
     assert unpacked(trace(figure, "Expected")["y"]).tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5]
-    band = trace(figure, "Expected, 95 % band")
+    band = trace(figure, "95 % band")
     assert unpacked(band["y"]).tolist() == [1, 2, 3, 4, 5]
     assert unpacked(figure["data"][0]["y"]).tolist() == [-1, 0, 1, 2, 3]
     assert band["fill"] == "tonexty"
@@ -103,15 +104,63 @@ def test_close_anomalies_in_a_thinned_series_do_not_break_the_line_elsewhere() -
 
 
 def test_events_are_tinted_behind_the_readings() -> None:
-    (shape,) = drawn(readings(30), ((START + 300, START + 600),))["layout"]["shapes"]
+    (shape,) = drawn(readings(30), (Span(START + 300, START + 600, "sag"),))["layout"]["shapes"]
     assert (shape["x0"], shape["x1"]) == ((START + 300) * 1000, (START + 600) * 1000)
     assert shape["layer"] == "below"
+
+
+HOURS = 100  # of a picture
+EVENT = st.tuples(
+    st.integers(-5, HOURS + 5), st.integers(0, 20), st.sampled_from(["sag", "unusually high consumption"])
+)
+
+
+@given(events=st.lists(EVENT, max_size=12))
+def test_what_events_were_is_written_inside_the_picture_and_never_over_each_other(
+    events: list[tuple[int, int, str]],
+) -> None:
+    end = START + HOURS * 3600
+    columns = readings(HOURS + 1, step=3600)
+    spans = tuple(Span(START + begin * 3600, START + (begin + long) * 3600, kind) for begin, long, kind in events)
+    words = drawn(columns, spans)["layout"]["annotations"]
+    middles = [word["x"] / 1000 for word in words]
+    half = 0.125 * HOURS * 3600
+    assert all(START + half - 1 <= middle <= end - half + 1 for middle in middles)
+    assert all(newer - older >= 2 * half - 1 for newer, older in itertools.pairwise(middles))
+    assert {word["text"].replace("<br>", " ") for word in words} <= {span.kind for span in spans}
+    seen = [span for span in spans if span.start <= end and span.end >= START]
+    assert bool(words) == bool(seen)
+    if words:
+        assert words[0]["text"].replace("<br>", " ") == max(seen).kind
+
+
+def test_words_have_room_above_the_readings() -> None:
+    plain, told = (drawn(readings(30), spans) for spans in ((), (Span(START, START + 600, "sag"),)))
+    assert told["layout"]["yaxis"]["range"][1] > plain["layout"]["yaxis"]["range"][1] > 30
+
+
+def test_export_is_below_zero_and_zero_is_always_seen() -> None:
+    columns = readings(30)
+    moved = {name: columns[name] - 50 for name in ("active_power_kw", "expected_kw", "lower_kw", "upper_kw")}
+    low, high = drawn(columns | moved)["layout"]["yaxis"]["range"]
+    assert low < -51
+    assert high >= 0
+    assert drawn(readings(30))["layout"]["yaxis"]["range"][0] < 0  # the band's lower end
+    nothing = readings(3) | dict.fromkeys(
+        ("active_power_kw", "expected_kw", "lower_kw", "upper_kw"), np.full(3, np.nan)
+    )
+    assert "range" not in drawn(nothing)["layout"]["yaxis"]
 
 
 def test_no_readings_say_so() -> None:
     figure = drawn(readings(0))
     assert figure["data"] == []
     assert "No readings" in figure["layout"]["annotations"][0]["text"]
+
+
+@pytest.mark.parametrize(("step", "seconds"), [(60, False), (1, True)])
+def test_seconds_are_told_where_there_are_any(step: int, *, seconds: bool) -> None:
+    assert drawn(readings(9, step=step))["layout"]["xaxis"]["hoverformat"].endswith(":%S") == seconds
 
 
 def test_times_are_the_zones_and_the_axis_says_which() -> None:
@@ -152,11 +201,11 @@ def overview() -> dict[str, theme.Figure]:
             months, np.array([1.0, 2.0, 4.0]), np.array([np.nan, 1.5, 3.0]), view="?"
         ),
         "daily": overview_figures.daily_figure(
-            days, np.array([20.0, 30.0]), np.array([np.nan, 25.0]), window=2, view="?"
+            days, np.array([20.0, 30.0]), np.array([np.nan, 25.0]), window=2, zone=UTC_ZONE, view="?"
         ),
-        "week": overview_figures.week_figure(np.arange(168.0).reshape(7, 24), zone=UTC_ZONE, view="?"),
-        "voltage": overview_figures.voltage_figure(np.array([230.0, 235.0, 240.0]), np.array([7, 9]), view="?"),
-        "correlation": overview_figures.correlation_figure(
+        "week": pattern_figures.week_figure(np.arange(168.0).reshape(7, 24), zone=UTC_ZONE, view="?"),
+        "voltage": pattern_figures.voltage_figure(np.array([230.0, 235.0, 240.0]), np.array([7, 9]), view="?"),
+        "correlation": pattern_figures.correlation_figure(
             ["active_power_kw", "voltage_v"], np.array([[1.0, -0.4], [-0.4, np.nan]]), view="?"
         ),
     }
@@ -170,7 +219,7 @@ def test_every_figure_is_plain_json_that_plotly_accepts(name: str) -> None:
 
 
 def test_the_live_figure_is_plain_json_that_plotly_accepts() -> None:
-    figure = drawn(readings(12, anomalous=(4,)), ((START, START + 60),))
+    figure = drawn(readings(12, anomalous=(4,)), (Span(START, START + 60, "sag"),))
     json.dumps(figure, allow_nan=False)
     graph_objects.Figure(figure)
 
@@ -181,6 +230,7 @@ def test_the_live_figure_is_plain_json_that_plotly_accepts() -> None:
         ("scatter", "xaxis", "(UTC)"),
         ("scatter", "yaxis", "(kW)"),
         ("monthly", "yaxis", "(kW)"),
+        ("daily", "xaxis", "(UTC)"),
         ("daily", "yaxis", "(kWh)"),
         ("week", "xaxis", "(UTC)"),
         ("voltage", "xaxis", "(V)"),
@@ -196,6 +246,18 @@ def test_the_scatter_parts_normal_from_anomalous() -> None:
     assert unpacked(trace(figure, "Anomalous")["y"]).tolist() == [3]
     assert trace(figure, "Normal")["marker"]["color"] == theme.NORMAL
     assert trace(figure, "Anomalous")["marker"]["color"] == theme.ANOMALOUS
+    assert trace(figure, "Normal")["marker"]["symbol"] != trace(figure, "Anomalous")["marker"]["symbol"]
+
+
+def test_the_scatters_legend_names_anomalies_before_there_is_one() -> None:
+    nowhere = trace(overview_figures.scatter_figure(readings(4), zone=UTC_ZONE, view="?"), "Anomalous")
+    assert nowhere["x"] == nowhere["y"] == [None]
+    assert nowhere["showlegend"]
+
+
+def test_one_reading_has_an_axis_of_minutes() -> None:
+    axis = overview_figures.scatter_figure(readings(1), zone=UTC_ZONE, view="?")["layout"]["xaxis"]
+    assert axis["range"] == [START * 1000, (START + 600) * 1000]
 
 
 def test_the_monthly_average_starts_in_the_second_month() -> None:
@@ -208,6 +270,74 @@ def test_voltage_bars_stand_in_the_middle_of_their_bins() -> None:
     (bars,) = overview()["voltage"]["data"]
     assert unpacked(bars["x"]).tolist() == [232.5, 237.5]
     assert unpacked(bars["y"]).tolist() == [7, 9]
+
+
+@given(
+    zeros=st.integers(0, 40),
+    volts=st.lists(st.floats(225, 250), min_size=1, max_size=300),
+    bins=st.sampled_from([10, 60, 1000]),
+)
+def test_every_voltage_is_in_a_bar_and_an_outage_does_not_squash_them(
+    zeros: int, volts: list[float], bins: int
+) -> None:
+    counts, edges = np.histogram([0.0] * zeros + volts * 40, bins)
+    figure = pattern_figures.voltage_figure(edges, counts, view="?")
+    (bars,) = figure["data"]
+    heights, middles, widths = (unpacked(bars[name]) for name in ("y", "x", "width"))
+    assert heights.sum() == counts.sum()
+    assert np.allclose(middles[1:] - middles[:-1], (widths[1:] + widths[:-1]) / 2, atol=1e-3)
+    low, high = figure["layout"]["xaxis"]["range"]
+    seen = (middles >= low) & (middles <= high)
+    assert heights[seen].sum() >= 0.98 * counts.sum()
+    assert seen.sum() <= 2 * pattern_figures.BARS
+    if zeros * 200 < counts.sum():
+        assert low > 224 - (edges[1] - edges[0])
+
+
+NOTHING = np.full((7, 24), np.nan)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        overview_figures.scatter_figure(readings(0), zone=UTC_ZONE, view="?"),
+        overview_figures.monthly_figure(["2007-11"], np.full(1, np.nan), np.full(1, np.nan), view="?"),
+        overview_figures.daily_figure(
+            ["2007-11-01"], np.full(1, np.nan), np.full(1, np.nan), window=7, zone=UTC_ZONE, view="?"
+        ),
+        pattern_figures.voltage_figure(np.array([0.0, 1.0]), np.zeros(1, np.int64), view="?"),
+        pattern_figures.correlation_figure(["voltage_v"], np.full((1, 1), np.nan), view="?"),
+    ],
+    ids=["scatter", "monthly", "daily", "voltage", "correlation"],
+)
+def test_what_is_not_known_is_said_in_words(figure: theme.Figure) -> None:
+    assert figure["data"] == []
+    assert len(figure["layout"]["annotations"]) == 1
+
+
+def test_a_week_without_readings_is_empty_and_one_hour_has_a_scale_from_zero() -> None:
+    (heat,) = pattern_figures.week_figure(NOTHING, zone=UTC_ZONE, view="?")["data"]
+    assert (heat["zmin"], heat["zmax"]) == (0, 1)
+    one = NOTHING.copy()
+    one[3, 5] = 0.3
+    (heat,) = pattern_figures.week_figure(one, zone=UTC_ZONE, view="?")["data"]
+    assert (heat["zmin"], heat["zmax"], heat["z"][3][5]) == (0, 0.3, 0.3)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.0, "1.00"), (-0.654, "\u2212.65"), (0.0, ".00"), (-0.001, ".00")])
+def test_a_correlation_fits_into_its_cell(value: float, text: str) -> None:
+    figure = pattern_figures.correlation_figure(["voltage_v"], np.array([[value]]), view="?")
+    assert figure["data"][0]["text"] == [[text]]
+
+
+def test_a_new_picture_keeps_the_readers_zoom() -> None:
+    figure = overview()["scatter"]
+    before = list(figure["layout"]["xaxis"]["range"])
+    theme.keep_zoom(figure, {"autosize": True, "xaxis.autorange": True})
+    assert figure["layout"]["xaxis"]["range"] == before
+    theme.keep_zoom(figure, {"xaxis.range[0]": "2007-11-01", "xaxis.range[1]": "2007-11-02", "dragmode": "pan"})
+    assert figure["layout"]["xaxis"]["range"] == ["2007-11-01", "2007-11-02"]
+    assert "range" not in figure["layout"]["yaxis"]
 
 
 def test_an_unknown_correlation_stays_empty() -> None:

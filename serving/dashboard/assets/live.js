@@ -47,7 +47,7 @@
 
   function arrived() {
     news = true;
-    if (timer || paused || document.hidden || !root()) return;
+    if (timer || !root()) return;
     timer = setTimeout(show, Math.max(0, shown + Number(root().dataset.refreshMs) - performance.now()));
   }
 
@@ -122,6 +122,12 @@
         return [paused ? "Go on" : "Pause", String(paused)];
       },
     },
+  });
+
+  /* A finger that moves over a chart scrolls the page, as anywhere else: the chart would keep the gesture for itself. */
+  document.addEventListener("touchstart", (event) => event.target.closest(".draglayer") && event.stopPropagation(), {
+    capture: true,
+    passive: true,
   });
 
   document.addEventListener("visibilitychange", () => {

@@ -17,7 +17,7 @@ function open() {
     change("lost");
     if (stream.readyState === EventSource.CLOSED) setTimeout(open, 3000); // refused, not merely cut: nobody else tries again
   };
-  for (const name of ["reading", "verdict", "event", "commit"]) stream.addEventListener(name, () => tell("new"));
+  stream.addEventListener("commit", () => tell("new")); // the last of what a commit brought
 }
 
 onconnect = ({ ports: [port] }) => {

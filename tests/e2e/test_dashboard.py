@@ -1,0 +1,350 @@
+"""The pages in a real browser, served by a real process from a real database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from serving.dashboard import theme
+from tests.households import START, household
+from tests.instances import Instance, wait_for
+from tests.stored import event, store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on this machine; install it (Debian: apt-get install chromium)"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+WIDTH, HEIGHT = {"desk": 1440, "phone": 390}, {"desk": 900, "phone": 844}
+PAGES = {"/": ("Live", 1), "/events": ("Events", 0), "/overview": ("Overview", 6), "/health": ("Health", 0)}
+DAY, DAYS, CADENCE = 86_400, 40, 300
+ODD = "cellar & <b>attic</b>"  # a meter
+DRAWN = "#page[aria-busy=false]"
+PATIENCE = 30_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium without a window."""
+    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def put(
+    instance: Instance,
+    meter_id: str,
+    *,
+    day: int,
+    days: int = 1,
+    anomalous: slice = slice(0),
+    events: list[dict[str, Any]] | None = None,
+) -> None:
+    """Commit days of readings."""
+    at, channels = household(days=days, seed=day, cadence=CADENCE, start=START + day * DAY)
+    odd = np.zeros(len(at), bool)
+    odd[anomalous] = True
+    store(instance.dir / "meterwatch.db", meter_id, at, channels, anomalous=odd, events=events)
+
+
+@contextmanager
+def served(instance: Instance) -> Iterator[None]:
+    """The service, ready, until the end of the block."""
+    process = instance.spawn("serve")
+    try:
+        wait_for("the service to log that it judges", lambda: "judges" in log(instance), seconds=20)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def log(instance: Instance) -> str:
+    """What the service has logged since it was started last."""
+    return (instance.dir / "test-serve.log").read_text().rpartition("listening on")[2]
+
+
+@pytest.fixture(scope="module")
+def house(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:  # noqa: ARG001
+    """An instance that serves forty days of one meter with an anomaly on the last, and a day of another."""
+    instance = Instance(tmp_path_factory.mktemp("house"))
+    last = START + (DAYS - 1) * DAY
+    told = [event(0, "home", START + 5 * DAY, START + 5 * DAY + 1800), event(1, "home", last + 36_000, last + 38_100)]
+    put(instance, ODD, day=0)
+    put(instance, "home", day=0, days=DAYS, anomalous=slice(-168, -160), events=told)
+    with served(instance):
+        yield instance
+    assert instance.processes() == []
+
+
+@pytest.fixture
+def private(champion: str, tmp_path: Path) -> Instance:  # noqa: ARG001
+    """An instance of its own, with nothing in it."""
+    return Instance(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def screens(browser: Browser) -> Iterator[dict[str, BrowserContext]]:
+    """A desk's and a phone's; kept, so that the pages' scripts are loaded once."""
+    expect.set_options(timeout=PATIENCE)
+    found = {
+        name: browser.new_context(
+            viewport={"width": WIDTH[name], "height": HEIGHT[name]}, has_touch=phone, is_mobile=phone
+        )
+        for name, phone in (("desk", False), ("phone", True))
+    }
+    for screen in found.values():
+        screen.set_default_timeout(PATIENCE)
+    yield found
+    for screen in found.values():
+        screen.close()
+
+
+@pytest.fixture
+def desk(screens: dict[str, BrowserContext]) -> Iterator[BrowserContext]:
+    """A desk without an open tab."""
+    yield screens["desk"]
+    for page in screens["desk"].pages:
+        page.close()
+
+
+def opened(screen: BrowserContext, url: str) -> Page:
+    """A tab at an address, drawn; `mark` is gone after a reload."""
+    page = screen.new_page()
+    page.goto(url)
+    page.wait_for_selector(DRAWN)
+    page.evaluate("window.mark = 1")
+    return page
+
+
+def faults(page: Page) -> list[str]:
+    """Collects what the browser complains about."""
+    found: list[str] = []
+    page.on("console", lambda told: found.append(told.text) if told.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("response", lambda answer: found.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
+    return found
+
+
+def not_reloaded(page: Page) -> bool:
+    """Whether the tab is still the document that was opened."""
+    return bool(page.evaluate("window.mark === 1"))
+
+
+def traces(page: Page, chart: str) -> dict[str, dict[str, Any]]:
+    """A drawn chart's traces by name."""
+    graph = f"#{chart} .js-plotly-plot"
+    page.wait_for_selector(f"{graph} .nsewdrag")
+    read = "(graph) => graph.data.map(({name, marker, mode}) => ({name, marker, mode}))"
+    found: list[dict[str, Any]] = page.eval_on_selector(graph, read)
+    return {str(one["name"]): one for one in found}
+
+
+@pytest.mark.parametrize("screen", ["desk", "phone"])
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_is_drawn_without_a_complaint(
+    house: Instance, screens: dict[str, BrowserContext], path: str, screen: str
+) -> None:
+    name, charts = PAGES[path]
+    with closing(screens[screen].new_page()) as page:
+        found = faults(page)
+        page.goto(house.url + path)
+        page.wait_for_selector(DRAWN)
+        expect(page.locator("h1")).to_have_text(name)
+        expect(page.locator(".js-plotly-plot .nsewdrag")).to_have_count(charts)
+        expect(page).to_have_title(f"{name} · meterwatch")
+        expect(page.locator("#connection")).to_have_text("Live")
+        expect(page.locator("#nav .current")).to_contain_text(name)
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH[screen]
+        assert "Traceback" not in page.content()
+        assert found == []
+
+
+@pytest.mark.parametrize(("path", "chart", "normal"), [("/", "live-chart", "Actual"),
+                                                       ("/overview", "overview-scatter", "Normal")])  # fmt: skip
+def test_anomalous_points_are_red_and_of_another_shape(
+    house: Instance, desk: BrowserContext, path: str, chart: str, normal: str
+) -> None:
+    page = opened(desk, house.url + path)
+    found = traces(page, chart)
+    calm, odd = found[normal]["marker"], found["Anomalous"]["marker"]
+    assert odd["color"] == theme.ANOMALOUS
+    assert calm["color"] == theme.NORMAL
+    assert odd["symbol"] != calm["symbol"]
+    red = "rgb({}, {}, {})".format(*(int(theme.ANOMALOUS[i : i + 2], 16) for i in (1, 3, 5)))
+    fills = "(paths) => paths.map((path) => getComputedStyle(path).fill)"
+    assert page.eval_on_selector_all(f"#{chart} .points path", fills).count(red) == 8
+
+
+def test_the_live_pages_move_without_a_reload(house: Instance, desk: BrowserContext) -> None:
+    live, events, health = (opened(desk, house.url + path) for path in ("/?meter=home", "/events", "/health"))
+    expect(live.locator("#live-verdict")).to_contain_text("2009-02-09 23:55")
+    expect(events.locator("tbody tr")).to_have_count(2)
+    live.bring_to_front()
+    begin = START + DAYS * DAY
+    put(house, "home", day=DAYS, anomalous=slice(-6, None), events=[event(2, "home", begin + 84_600, None)])
+
+    verdict = live.locator("#live-verdict")
+    expect(verdict).to_contain_text("2009-02-10 23:55")
+    expect(verdict).to_contain_text("Anomalous")
+    expect(verdict.locator(".mark.anomalous")).to_be_visible()
+    expect(live.locator("#live-events")).to_contain_text("going on")
+    last = "() => document.querySelector('#live-chart .js-plotly-plot')._fullLayout.xaxis.range[1]"
+    live.wait_for_function(f"({last})().startsWith('2009-02-10 23:55')")
+    expect(live.locator("#live-chart .annotation-text")).to_have_text("too much")
+    expect(events.locator("tbody tr")).to_have_count(3)
+    expect(health.locator("#health-body")).to_contain_text(f"{(DAYS + 2) * DAY // CADENCE:,}")
+    assert all(map(not_reloaded, (live, events, health)))
+
+
+def test_a_paused_page_waits_until_it_goes_on(house: Instance, desk: BrowserContext) -> None:
+    held, free = (opened(desk, f"{house.url}/?meter={quote(ODD)}") for _ in range(2))
+    expect(held.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
+    held.click("#pause")
+    expect(held.locator("#connection")).to_have_text("Paused")
+    put(house, ODD, day=1)
+    expect(free.locator("#live-verdict")).to_contain_text("2009-01-02 23:55")
+    expect(held.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
+    held.click("#pause")
+    expect(held.locator("#live-verdict")).to_contain_text("2009-01-02 23:55")
+
+
+def test_a_dragged_range_is_in_the_address_and_the_way_back_is_the_browsers(
+    house: Instance, desk: BrowserContext
+) -> None:
+    page = opened(desk, house.url + "/?meter=home&range=1w")
+    box = page.locator("#live-chart .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 80, steps=6)
+    page.mouse.up()
+    page.wait_for_url("**start=*&end=*")
+    expect(page.get_by_role("link", name="Back to now")).to_be_visible()
+    shared = opened(desk, page.url)
+    expect(shared.get_by_role("link", name="Back to now")).to_be_visible()
+    axis = (
+        "document.querySelector('#live-chart .js-plotly-plot')._fullLayout.xaxis.range.map((end) => end.slice(0, 16))"
+    )
+    shared.wait_for_selector("#live-chart .nsewdrag")
+    page.wait_for_function(f"JSON.stringify({axis}) === '{shared.evaluate(f'JSON.stringify({axis})')}'")
+    page.go_back()
+    page.wait_for_url("**range=1w")
+    expect(page.locator("#pause")).to_be_visible()
+
+
+def test_an_events_start_leads_to_its_picture(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/events?meter=home")
+    page.locator("tbody tr").last.get_by_role("link").click()
+    page.wait_for_url("**/meter?meter=home&start=*")
+    expect(page.locator("#live-chart .annotation-text")).to_have_text("too much")
+    expect(page).to_have_title("Live · meterwatch")
+
+
+def test_a_finger_on_a_chart_scrolls_the_page(house: Instance, screens: dict[str, BrowserContext]) -> None:
+    with closing(opened(screens["phone"], house.url + "/overview")) as page:
+        page.wait_for_selector("#overview-scatter .nsewdrag")
+        box = page.locator("#overview-scatter .nsewdrag").first.bounding_box()
+        assert box is not None
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        finger = page.context.new_cdp_session(page)
+        finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for step in range(1, 12):
+            finger.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 20 * step}]}
+            )
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        page.wait_for_function("window.scrollY > 100")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("?meter=" + quote("<img src=x onerror=alert(1)>"), "<img src=x onerror=alert(1)>"),
+        ("?range=2y", "no range '2y'"),
+        ("?meter=home&start=2030-01-01&end=2030-01-02", "There are some from"),
+    ],
+)
+def test_an_address_that_shows_nothing_says_why(house: Instance, desk: BrowserContext, query: str, says: str) -> None:
+    page = desk.new_page()
+    found = faults(page)
+    page.goto(f"{house.url}/meter{query}")
+    page.wait_for_selector(DRAWN)
+    expect(page.locator("#page")).to_contain_text(says)
+    assert page.locator("#page img").count() == 0
+    assert found == []
+
+
+def test_an_empty_page_says_what_to_do_and_fills_by_itself(private: Instance, desk: BrowserContext) -> None:
+    with served(private):
+        page = opened(desk, private.url)
+        expect(page.locator("#page")).to_contain_text("No readings yet")
+        expect(page.locator("#page")).to_contain_text("meterwatch up --replay FILE")
+        put(private, "home", day=0)
+        expect(page.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
+        expect(page.locator("#meter")).to_contain_text("home")
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(1)
+        assert not_reloaded(page)
+
+
+def test_without_a_model_it_says_how_to_make_one(private: Instance, desk: BrowserContext) -> None:
+    private.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{private.dir}/mlflow.db"
+    put(private, "home", day=0)
+    process = private.spawn("serve")
+    try:
+        wait_for("the service", lambda: "no champion" in log(private), seconds=20)
+        page = opened(desk, private.url)
+        expect(page.locator(".banner")).to_contain_text("dvc repro")
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(1)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_database_that_cannot_be_read_is_told_and_tried_again(private: Instance, desk: BrowserContext) -> None:
+    path = private.dir / "meterwatch.db"
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute("CREATE TABLE other (x)")
+    with served(private):
+        page = opened(desk, private.url)
+        expect(page.locator("#page")).to_contain_text("The database cannot be read")
+        expect(page.locator("#page")).to_contain_text("meterwatch doctor")
+        path.unlink()
+        put(private, "home", day=0)
+        expect(page.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
+        assert not_reloaded(page)
+
+
+def test_a_service_that_comes_back_is_noticed(private: Instance, desk: BrowserContext) -> None:
+    put(private, "home", day=0)
+    with served(private):
+        live, moved = opened(desk, private.url), opened(desk, private.url)
+        for page in (live, moved):
+            expect(page.locator("#connection")).to_have_text("Live")
+    for page in (live, moved):
+        expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
+    moved.locator("#nav").get_by_role("link", name="Health").click()
+    put(private, "home", day=1)
+    with served(private):
+        expect(live.locator("#live-verdict")).to_contain_text("2009-01-02 23:55")
+        expect(live.locator("#connection")).to_have_text("Live")
+        expect(moved.locator("h1")).to_have_text("Health")
+        assert all(map(not_reloaded, (live, moved)))

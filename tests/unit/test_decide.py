@@ -1,0 +1,122 @@
+"""What becomes of each record: the vectorised decision against one that takes them one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meterwatch.detection.readings import STATUSES
+from meterwatch.storage.meters import ABSENT, OTHER, SAME
+from streaming.decide import compose, decide
+from streaming.scoring import Scored, group
+from tests.unit.test_batches import VERDICT, parsed
+
+Key = tuple[str, int]
+Row = tuple[str, int, float | None, str]  # meter, time, power, what the service says where it is in order
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b"]),
+        st.integers(0, 6),
+        st.none() | st.sampled_from([0.0, -0.0, 1.0, 2.0]),
+        st.sampled_from(["scored", "scored", "scored", "warming_up", "gap", "out_of_range", "clock_jump"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+TABLE = st.dictionaries(
+    st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 6)), st.none() | st.sampled_from([0.0, 1.0, 2.0])
+)
+
+
+def service(rows: list[Row], table: dict[Key, float | None]) -> list[tuple[str, str]]:
+    """Status and reason of each reading as the service tells them, which knows the newest time and its call alone."""
+    newest = {meter: max(at for m, at in table if m == meter) for meter, _ in table}
+    call: dict[Key, float | None] = {}
+    told = []
+    for meter, at, power, usual in rows:
+        if at > newest.get(meter, -1):
+            if usual in STATUSES:
+                newest[meter] = at
+                call[meter, at] = power
+                told.append((usual, ""))
+            else:
+                told.append(("rejected", usual))
+        elif (meter, at) in call:
+            told.append(("duplicate", "") if call[meter, at] == power else ("rejected", "conflict"))
+        else:
+            told.append(("late", ""))
+    return told
+
+
+def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, float | None]) -> list[str]:
+    """The twin: the first value for a time holds, in the table or in an earlier record of the batch."""
+    held = dict(table)
+    found = []
+    for (meter, at, power, _), (status, reason) in zip(rows, told, strict=True):
+        if status == "rejected" and reason != "conflict":
+            found.append(reason)
+        elif (meter, at) in held:
+            found.append("duplicate" if held[meter, at] == power else "conflict")
+        else:
+            held[meter, at] = power
+            found.append("late" if status in ("late", "duplicate", "rejected") else "stored")
+    return found
+
+
+def answer(told: list[tuple[str, str]], order: np.ndarray) -> Scored:
+    verdicts = pa.Table.from_pylist(
+        [
+            {**dict.fromkeys([field.name for field in VERDICT]), "reason": told[k][1], "model_version": "1",
+             "score": 1.0, "anomalous": True}
+            for k in order
+        ],
+        schema=pa.schema(list(VERDICT)),
+    )  # fmt: skip
+    status = np.array([STATUSES.index(told[k][0]) for k in order], np.int8)
+    return Scored(status, verdicts, pa.table({}), pa.table({}))
+
+
+@settings(deadline=None)
+@given(rows=ROWS, table=TABLE)
+def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, float | None]) -> None:
+    told = service(rows, table)
+    grouped = group(parsed([row[:3] for row in rows]), np.arange(len(rows)))
+
+    def held(candidates: pa.Table) -> np.ndarray:
+        keys = zip(candidates["meter_id"].to_pylist(), candidates["at"].to_pylist(), strict=True)
+        powers = candidates["global_active_power"].to_pylist()
+        return np.array(
+            [
+                ABSENT if key not in table else SAME if table[key] == power else OTHER
+                for key, power in zip(keys, powers, strict=True)
+            ],
+            np.int8,
+        )
+
+    outcome = decide(grouped, answer(told, grouped.row), held)
+    found = np.select(
+        [outcome.late, outcome.stored, outcome.duplicate], ["late", "stored", "duplicate"], outcome.reason.to_pylist()
+    )
+    assert found[np.argsort(grouped.row)].tolist() == one_by_one(rows, told, table)
+    # Each is exactly one of the three.
+    assert (outcome.stored.astype(int) + outcome.duplicate + outcome.rejected == 1).all()
+
+
+def test_a_batch_in_order_asks_the_table_nothing() -> None:
+    rows: list[Row] = [("a", 60, 1.0, "scored"), ("a", 120, None, "gap")]
+    grouped = group(parsed([row[:3] for row in rows]), np.arange(2))
+    outcome = decide(grouped, answer(service(rows, {}), grouped.row), lambda _: 1 / 0)
+    assert outcome.stored.all()
+
+
+def test_a_batch_counts_each_partition_by_itself() -> None:
+    """Records that could not be read have an offset too; those of another partition are not mixed in."""
+    records = parsed([("a", None, None)] * 5)
+    partition = pa.array([0, 1, 1, 3, 3], pa.int32())
+    records = records.set_column(0, "partition", partition).set_column(1, "offset", pa.array([7, 0, 1, 4, 9]))
+    batch = compose(records, None, ("id", "first"), {0: 7, 3: 4})
+    told = [(a.partition, a.old_offset, a.next_offset, a.records, a.rejected) for a in batch.advances]
+    assert told == [(0, 7, 8, 1, 1), (1, None, 2, 2, 2), (3, 4, 10, 2, 2)]
+    assert batch.rejected.num_rows == 5

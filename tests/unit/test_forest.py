@@ -1,0 +1,77 @@
+"""Tree ensembles judge as the library that fitted them does, a row as a batch, and higher is worse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+
+from meterwatch.detection.forest import Trees
+from meterwatch.detection.statistics import SLOW_SERIES_ONLY, STATISTICS
+from training.forest import fit_forest, save_trees
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+WIDTH = int(SLOW_SERIES_ONLY.sum())
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> tuple[IsolationForest, Trees]:
+    """A forest on ordinary statistics and its runtime copy."""
+    rows = np.random.default_rng(1).normal(size=(800, len(STATISTICS))).astype(np.float32)
+    model = fit_forest(rows, trees=60, sample=256, seed=1)
+    path = tmp_path_factory.mktemp("forest") / "forest.treelite"
+    save_trees(model, path)
+    return model, Trees(path, -1.0)
+
+
+def far(distance: float) -> NDArray[np.float64]:
+    """A hundred rows so many deviations from the ordinary."""
+    direction = np.random.default_rng(2).normal(size=(100, WIDTH))
+    return distance * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+
+
+def test_the_runtime_copy_equals_the_fitted_forest(forest: tuple[IsolationForest, Trees]) -> None:
+    """It answers the negative mean depth h; scikit-learn 2 ** (-h / c(n)), as in equation 2 of the paper."""
+    rows, n = far(4.0).astype(np.float32), 256
+    usual = 2 * (np.log(n - 1) + np.euler_gamma) - 2 * (n - 1) / n  # c(n): depth of an unsuccessful search
+    np.testing.assert_allclose(2 ** (forest[1].score(rows) / usual), -forest[0].score_samples(rows), rtol=1e-6)
+
+
+def test_stranger_is_higher(forest: tuple[IsolationForest, Trees]) -> None:
+    """The farther from what it was fitted on, the higher the score."""
+    means = [forest[1].score(far(distance)).mean() for distance in (0.0, 4.0, 12.0, 40.0)]
+    assert means == sorted(means)
+    assert means[-1] > means[0] + 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.integers(1, 300))
+def test_a_row_equals_the_batch_to_the_bit(forest: tuple[IsolationForest, Trees], seed: int, size: int) -> None:
+    """Alone, in any company, in any memory layout."""
+    rows = np.random.default_rng(seed).normal(0, 5, (size, WIDTH))
+    whole = forest[1].score(rows)
+    for i in np.random.default_rng(seed).integers(0, size, 5).tolist():
+        assert forest[1].score(rows[i : i + 1]).tobytes() == whole[i : i + 1].tobytes()
+    assert forest[1].score(np.asfortranarray(rows)).tobytes() == whole.tobytes()
+    assert forest[1].score(rows[::-1]).tobytes() == whole[::-1].tobytes()
+
+
+def test_the_weigher_knows_what_is_missing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A boosted classifier's runtime copy gives its margin, also where values are missing."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(600, 5)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    label = (np.nan_to_num(rows[:, 0], nan=1.0) + rng.normal(0, 0.3, 600) > 0.5).astype(int)
+    model = HistGradientBoostingClassifier(max_iter=20, random_state=1).fit(rows, label)
+    path = tmp_path_factory.mktemp("weigher") / "weigher.treelite"
+    save_trees(model, path)
+    score = Trees(path).score(rows)
+    np.testing.assert_allclose(score, model.decision_function(rows), rtol=1e-4, atol=1e-5)
+    assert score[label == 1].mean() > score[label == 0].mean() + 1
+    assert Trees(path).score(rows[:0]).tolist() == []

@@ -1,0 +1,148 @@
+"""The statistics of a slot equal their slow twins, look at nothing later, and leave out what was anomalous."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from meterwatch.detection.memory import LENGTHS
+from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
+from meterwatch.detection.slots import MAX, MEAN, MIN, MISSING, RESIDUAL, SERIES, encode
+from meterwatch.detection.statistics import DAYS, STATISTICS, WEEKS, Window, deviations, lay_out, slot_context
+from tests import naive
+
+LEVELS = np.array([400_000, 2_000])  # mW
+
+
+def window(seed: int, missing: float, flagged: float, acceptance_days: int = 21, meters: int = 2) -> Window:
+    """Two meters with a daily pattern, noise, constant stretches, lost slots and lost days."""
+    rng = np.random.default_rng(seed)
+    level = LEVELS[:meters]
+    series, hot = [], np.full((meters, len(SERIES), HOT), MISSING, np.int16)
+    for k, length in enumerate(LENGTHS):
+        n = length + HOT
+        usual = 1 + np.sin(np.arange(n) * 2 * np.pi / SLOTS_A_DAY)
+        values = level[:, None] * usual * rng.lognormal(0, 0.3, (meters, n))
+        values *= rng.choice([1, -1], (meters, n), p=[0.8, 0.2] if k == RESIDUAL else [1, 0])
+        values[:, n // 3 : n // 3 + 200] = values[:, n // 3 : n // 3 + 1]
+        codes = encode(np.rint(values).astype(np.int64))
+        codes[rng.random((meters, n)) < missing] = MISSING
+        day = int(rng.integers(0, n - 300))
+        codes[:, day : day + int(rng.integers(0, 300))] = MISSING
+        if k == MIN:
+            codes[series[MAX] == MISSING] = MISSING  # a slot has both or none
+            series[MAX][codes == MISSING] = MISSING
+        series.append(codes)
+    for k, length in enumerate(LENGTHS):
+        hot[:, k] = series[k][:, length:]
+    flag = (rng.random((meters, HISTORY)) < flagged).astype(np.uint8)
+    return lay_out([codes[:, :-HOT] for codes in series], flag, hot, level, acceptance_days)
+
+
+cases = given(
+    seed=st.integers(0, 10**6),
+    missing=st.sampled_from([0.0, 0.1, 0.5, 0.95]),
+    flagged=st.sampled_from([0.0, 0.1, 0.5, 0.8]),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@example(seed=1, missing=0.1, flagged=0.3)
+@cases
+def test_what_is_usual_equals_its_slow_twin(seed: int, missing: float, flagged: float) -> None:
+    """Median and quartiles of the same slot and its neighbours, of days and of weeks."""
+    laid = window(seed, missing, flagged)
+    slot = np.array([0, 1, 47, 94, 95])
+    for m in range(2):
+        found = np.stack(slot_context(laid, np.full(len(slot), m), slot))  # (3, 2, n)
+        for i, one in enumerate(slot.tolist()):
+            for row, lags in enumerate((DAYS, WEEKS)):
+                expected = naive.usual(laid, m, one, lags.tolist())
+                assert found[:, row, i].tolist() == pytest.approx(expected or [math.nan] * 3, rel=0, nan_ok=True)
+
+
+@settings(max_examples=5, deadline=None)
+@example(seed=1, missing=0.1, flagged=0.3)
+@cases
+def test_deviations_equal_their_slow_twin(seed: int, missing: float, flagged: float) -> None:
+    """Every statistic, at the edges of the day and within it, in one call for both meters."""
+    laid = window(seed, missing, flagged)
+    rng = np.random.default_rng(seed)
+    slot = np.array([0, int(rng.integers(1, 95)), 99])
+    found = deviations(laid, np.array([0, 1, 1]), slot)
+    for i, m in enumerate((0, 1, 1)):
+        expected = naive.deviations(laid, m, int(slot[i]))
+        for row, statistic in enumerate(STATISTICS):
+            assert found[row, i] == pytest.approx(expected[row], rel=1e-12, nan_ok=True), statistic.name
+    if missing < 0.5 and flagged < 0.5:  # an absence of three days leaves a few without context
+        assert np.isfinite(found).mean() > 0.8
+
+
+@settings(max_examples=8, deadline=None)
+@cases
+def test_a_slot_alone_and_in_company(seed: int, missing: float, flagged: float) -> None:
+    """The same bits for one slot as for all of a day, for one meter as for two."""
+    laid = window(seed, missing, flagged)
+    slot = np.arange(96)
+    whole = deviations(laid, np.repeat([0, 1], 96), np.tile(slot, 2))
+    for m, one in ((0, 0), (0, 95), (1, 17)):
+        alone = Window([codes[m : m + 1] for codes in laid.codes], laid.usable[m : m + 1], laid.level[m : m + 1])
+        assert deviations(alone, np.array([0]), np.array([one])).tobytes() == whole[:, [96 * m + one]].tobytes()
+
+
+@settings(max_examples=8, deadline=None)
+@cases
+def test_later_slots_are_never_looked_at(seed: int, missing: float, flagged: float) -> None:
+    """Whatever comes after a slot, its statistics stay; what is usual there knows nothing of today at all."""
+    laid, other = window(seed, missing, flagged), window(seed, missing, flagged)
+    at = 40
+    rng = np.random.default_rng(seed)
+    for k, codes in enumerate(other.codes):
+        later = codes[:, LENGTHS[k] + at + 1 :]
+        later[:] = rng.integers(-32_768, 32_768, later.shape)
+    meters, slots = np.array([0, 1]), np.array([at, at])
+    assert deviations(laid, meters, slots).tobytes() == deviations(other, meters, slots).tobytes()
+    other.codes[MEAN][:, HISTORY:] = rng.integers(-32_768, 32_768, (2, HOT))
+    for before, after in zip(slot_context(laid, meters, slots), slot_context(other, meters, slots), strict=True):
+        assert before.tobytes() == after.tobytes()
+
+
+@pytest.mark.parametrize("statistic", STATISTICS, ids=lambda statistic: statistic.name)
+def test_more_on_the_suspicious_side_is_worse(statistic: object) -> None:
+    """A higher last day of the one series raises what is suspicious when high and lowers the other."""
+    row = STATISTICS.index(statistic)  # type: ignore[arg-type]
+    one = STATISTICS[row]
+    told = []
+    for factor in (0.25, 1.0, 4.0):
+        laid = window(3, 0.0, 0.0, meters=1)
+        codes = laid.codes[one.series]
+        rng = np.random.default_rng(1)
+        last = 1e6 * factor * (1 + (rng.random(one.window) if one.how == "rough" else 1.0))
+        codes[0, LENGTHS[one.series] + 95 - one.window + 1 : LENGTHS[one.series] + 96] = encode(
+            np.rint(last * np.ones(one.window)).astype(np.int64)
+        )
+        told.append(deviations(laid, np.array([0]), np.array([95]))[row, 0])
+    assert told == sorted(told, reverse=one.side < 0)
+    assert told[0] != told[2]
+
+
+def test_names_are_distinct_and_words_are_there() -> None:
+    """What a person reads, and what a figure's axis says."""
+    assert len({one.name for one in STATISTICS}) == len(STATISTICS)
+    assert all(one.words for one in STATISTICS)
+
+
+@pytest.mark.parametrize(("days", "usable"), [(20, False), (21, True)])
+def test_a_lasting_change_becomes_the_new_normal(days: int, usable: bool) -> None:  # noqa: FBT001 - a column
+    """Flagged slots are left out, until they fill so many of the last 28 days."""
+    flag = np.zeros((1, HISTORY), np.uint8)
+    flag[0, HISTORY - days * SLOTS_A_DAY :] = 1
+    series = [np.zeros((1, length), np.int16) for length in LENGTHS]
+    laid = lay_out(series, flag, np.zeros((1, len(SERIES), HOT), np.int16), np.array([1000]), 21)
+    assert laid.usable[0, HISTORY - 1] == usable
+    assert laid.usable[0, HISTORY:].all()
+    assert laid.usable[0, : HISTORY - days * SLOTS_A_DAY].all()

@@ -1,0 +1,138 @@
+"""When `up` is done, what it hears, and that it ends everything: its own steps, with parts that are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from meterwatch.settings import Settings
+from streaming import supervisor
+from streaming.replay import Result
+from streaming.supervisor import Supervisor, _told_to_end
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNTS = {"records": 3, "stored": 3, "duplicates": 0, "rejected": 0, "held": 0, "anomalous": 0, "events": 0}
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    """A supervisor whose parts need no care."""
+    monkeypatch.setattr(supervisor, "LOOK", 0.0)
+    monkeypatch.setattr(supervisor, "TICK", 0.001)
+    found = Supervisor(Settings(run_dir=tmp_path), threading.Event())
+    monkeypatch.setattr(found, "_revive", lambda **_: None)
+    return found
+
+
+def test_what_is_sent_during_a_look_is_waited_for(parts: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last records leave while the counts are taken, which do not know them yet: that is not the end."""
+    lags = [0, 3, 3, 0]
+    sending = SimpleNamespace(is_alive=lambda: len(lags) == 4)
+    parts._sending = sending  # type: ignore[assignment]
+    parts._sent = Result(3, 3, 0, 1.0, None)
+    monkeypatch.setattr(parts, "_look", lambda: parts._counts.update(lag=lags.pop(0)))
+    parts.run(exit_when_done=True, open_browser=False)
+    assert lags == []
+
+
+def test_a_broker_that_is_away_is_not_the_end(parts: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    lags = [None, None, 0]
+    monkeypatch.setattr(parts, "_look", lambda: parts._counts.update(lag=lags.pop(0)))
+    parts.run(exit_when_done=True, open_browser=False)
+    assert lags == []
+
+
+def test_without_that_wish_it_goes_on_until_it_is_told(parts: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        parts._counts["lag"] = 0
+        looks.append(1)
+        if len(looks) == 5:
+            parts._told.set()
+
+    monkeypatch.setattr(parts, "_look", look)
+    parts.run(exit_when_done=False, open_browser=False)
+    assert len(looks) == 5
+
+
+@pytest.mark.parametrize(
+    ("lag", "sent", "broken", "code", "says"),
+    [
+        (0, Result(3, 3, 0, 1.0, None), [], 0, "Everything adds up."),
+        (0, None, [], 0, "Everything adds up."),
+        (2, None, [], 1, "lag: 2 records are not accounted for yet"),
+        (None, None, [], 1, "lag: None"),
+        (0, Result(3, 2, 1, 1.0, "x"), [], 1, "sent: 1 records were not acknowledged"),
+        (0, None, ["rows of rejected = rejected: 1 is not 2"], 1, "rows of rejected = rejected: 1 is not 2"),
+    ],
+)
+def test_the_exit_code_is_the_accounts(
+    parts: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    lag: int | None, sent: Result | None, broken: list[str], code: int, says: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(supervisor.accounts, "broken_identities", lambda _: list(broken))
+    parts._counts = {**COUNTS, "lag": lag}
+    parts._sent = sent
+    assert parts.result() == code
+    assert says in capsys.readouterr().out
+
+
+def test_what_was_not_acknowledged_is_told_once(parts: Supervisor, capsys: pytest.CaptureFixture[str]) -> None:
+    parts._sending = SimpleNamespace(is_alive=lambda: False)  # type: ignore[assignment]
+    parts._sent = Result(5, 3, 2, 1.0, "too large")
+    assert parts._has_sent()
+    assert parts._has_sent()
+    assert capsys.readouterr().out.count("2 of 5 records were not acknowledged") == 1
+
+
+def test_every_part_is_ended_whatever_becomes_of_the_others(parts: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that is gone cannot be written to; that keeps nothing running."""
+    ended: list[str] = []
+
+    def ends(name: str) -> Any:
+        def end() -> None:
+            ended.append(name)
+            raise OSError(name)
+
+        return end
+
+    monkeypatch.setattr(parts._line, "close", ends("line"))
+    monkeypatch.setattr(parts, "_end_replay", ends("replay"))
+    monkeypatch.setattr(parts._stream, "end", ends("stream"))
+    monkeypatch.setattr(parts._service, "end", ends("service"))
+    monkeypatch.setattr(parts, "_end_broker", ends("broker"))
+    with pytest.raises(OSError, match="broker"):
+        parts.end()
+    assert ended == ["line", "replay", "stream", "service", "broker"]
+
+
+@pytest.mark.parametrize("number", supervisor.ENDING)
+def test_signals_are_heard_for_as_long_as_it_runs(number: signal.Signals) -> None:
+    before = signal.signal(number, lambda *_: pytest.fail("not ours"))
+    try:
+        with _told_to_end() as told:
+            assert not told.is_set()
+            os.kill(os.getpid(), number)
+            assert told.wait(5)
+        assert signal.getsignal(number) is not signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _told_to_end() as told:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert not told.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
