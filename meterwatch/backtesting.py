@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.readings import REJECTED, STATUSES
-from meterwatch.meter_files import MeterData, instants, meters, read_frame
 from meterwatch.settings import load
 from training.fit import FitParams, fit
+from training.meter_files import MeterData, instants, meters, read_frame
 from training.params import load as load_params
 from training.series import together
 
@@ -67,7 +67,7 @@ def backtest(
     """Train on rows before `train_end` and judge those from it on.
 
     Args:
-        frame: columns as `meterwatch.meter_files.meters` says; not changed.
+        frame: columns as `training.meter_files.meters` says; not changed.
         train_end: ISO-8601 text or a time; without an offset it is of `timezone`.
         meter: selects a meter; names the only one where there is no `meter_id`.
         params: sizes of what is learned.

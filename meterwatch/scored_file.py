@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from meterwatch.detection.readings import CHANNELS
-from meterwatch.meter_files import meters, read_frame
 from serving.client import Client, ServiceUnavailable
+from training.meter_files import meters, read_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def score_file(settings: Settings, file: Path, meter: str | None = None) -> Iter
 
     Args:
         settings: where the service is.
-        file: as `meterwatch.meter_files.read_frame` takes it; `-` for standard input.
+        file: as `training.meter_files.read_frame` takes it; `-` for standard input.
         meter: selects a meter, or names the only one.
 
     Raises:

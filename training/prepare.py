@@ -11,9 +11,9 @@ import numpy as np
 
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.readings import CHANNELS
-from meterwatch.meter_files import instants, read_frame
 from training import figures, params, tracking
 from training.checks import Check, cadence_s, check_all, gaps, when
+from training.meter_files import instants, read_frame
 from training.prepared import Prepared, write
 from training.series import Series
 from training.stages import command
@@ -31,7 +31,7 @@ def prepare(path: Path, told: Params) -> tuple[Prepared, list[Check]]:
     """Read and check a raw file.
 
     Args:
-        path: the UCI text, or what else `meterwatch.meter_files.read_frame` reads, of one meter.
+        path: the UCI text, or what else `training.meter_files.read_frame` reads, of one meter.
         told: its sections `prepare` and `splits`.
 
     Raises:

@@ -46,7 +46,7 @@ def good() -> list[bytes]:
 
 def dirty(good: list[bytes]) -> tuple[list[bytes], Counter[str]]:
     """Garbage, doubles and contradictions mixed into good lines, and how many of each there are."""
-    rng = random.Random(5)  # noqa: S311 - a mix, not a secret
+    rng = random.Random(5)
     lines, counts = list(good), Counter[str]()
     for k in sorted(rng.sample(range(200, GOOD - 1), 40), reverse=True):
         lines.insert(k + 1, good[k])

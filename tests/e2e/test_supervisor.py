@@ -33,7 +33,7 @@ TABLES = {
 
 def dump(instance: Instance) -> dict[str, list[tuple[object, ...]]]:
     """Every row of every table; floats come out as they are, so that equality is equality to the last bit."""
-    return {table: sorted(instance.rows(f"SELECT {columns} FROM {table}")) for table, columns in TABLES.items()}  # noqa: S608
+    return {table: sorted(instance.rows(f"SELECT {columns} FROM {table}")) for table, columns in TABLES.items()}
 
 
 def pids(instance: Instance) -> dict[str, int]:
@@ -54,7 +54,7 @@ def goes_on(instance: Instance, after: str) -> None:
 @pytest.fixture(scope="module")
 def file(good: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A day and more of real lines, with garbage, doubles and contradictions among them."""
-    rng = random.Random(11)  # noqa: S311 - a mix, not a secret
+    rng = random.Random(11)
     lines = list(good)
     for k in sorted(rng.sample(range(len(lines)), 150), reverse=True):
         lines.insert(k + 1, rng.choice([*list(GARBAGE)[:8], good[k], good[max(k - 90, 0)] + b"7"]))

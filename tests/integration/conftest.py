@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One Spark session a test run, as the stream starts it."""
-    from streaming.session import spark_session  # noqa: PLC0415
+    from streaming.session import spark_session
 
     session = spark_session("local[2]", tmp_path_factory.mktemp("spark"))
     yield session

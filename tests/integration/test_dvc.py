@@ -22,6 +22,8 @@ from training.comparison import TITLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(900)  # the whole pipeline belongs to the first test's time
+
 ROOT = Path(__file__).parents[2]
 DVC = Path(sys.executable).with_name("dvc")
 PARTS = (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "dvc.lock", "params.yaml", "scripts", "training",

@@ -172,7 +172,11 @@ GOLDEN: list[tuple[bytes | None, bytes | None, Reading | str]] = [
     (b"m", b'{"at": "2007-02-01T00:00:00Z"}', ("m", 1170288000, [None] * 7)),
     (b"m", b'{"at": "2007-02-01 01:00+01:00", "active_power_kw": 1.5}', ("m", 1170288000, [1.5, *[None] * 6])),
     (b"m", b'{"at": "2007-02-01T00:00:00.9", "voltage_v": 230}', ("m", 1170288000, [None, None, 230.0, *[None] * 4])),
-    (b"m", b'{"at": "2007-02-01T00:00:00Z", "energy_kwh": 0.6, "interval_s": 1800}', ("m", 1170288000, [1.2, *[None] * 6])),
+    (
+        b"m",
+        b'{"at": "2007-02-01T00:00:00Z", "energy_kwh": 0.6, "interval_s": 1800}',
+        ("m", 1170288000, [1.2, *[None] * 6]),
+    ),
     (b"m", b'{"at": "2007-02-01T00:00:00Z", "energy_kwh": 0.6, "interval_s": 0}', "bad_number"),
     (b"m", b'{"at": "2007-02-01T00:00:00Z", "energy_kwh": 0.6}', "bad_fields"),
     (b"m", b'{"at": "2007-02-01T00:00:00Z", "active_power_kw": "x"}', "bad_number"),

@@ -17,9 +17,9 @@ from meterwatch.detection.errors import DataError
 from meterwatch.detection.faults import inject_one
 from meterwatch.detection.params import DetectorParams
 from meterwatch.detection.readings import CHANNELS
-from meterwatch.meter_files import meters
 from tests.households import START, household
 from training.fit import FitParams
+from training.meter_files import meters
 from training.series import Series
 
 if TYPE_CHECKING:

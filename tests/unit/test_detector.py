@@ -94,7 +94,7 @@ def test_any_cut_of_any_stream(caller: Callable[..., Caller], stream: Stream, wh
 
 
 @pytest.mark.long
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(stream=dirty(most=25), which=st.integers(0, 1), cuts=st.sets(st.integers(1, 300)))
 def test_any_cut_of_very_many_streams(
     caller: Callable[..., Caller], stream: Stream, which: int, cuts: set[int]

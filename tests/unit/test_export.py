@@ -32,8 +32,8 @@ def settings(tmp_path: Path) -> Settings:
     settings = Settings(run_dir=tmp_path)
     migrate(tmp_path / "meterwatch.db")
     with closing(sqlite3.connect(tmp_path / "meterwatch.db")) as db:
-        db.executemany(f"INSERT INTO verdicts VALUES ({', '.join('?' * 11)})", VERDICTS)  # noqa: S608
-        db.executemany(f"INSERT INTO events VALUES ({', '.join('?' * 9)})", EVENTS)  # noqa: S608
+        db.executemany(f"INSERT INTO verdicts VALUES ({', '.join('?' * 11)})", VERDICTS)
+        db.executemany(f"INSERT INTO events VALUES ({', '.join('?' * 9)})", EVENTS)
         db.commit()
     return settings
 

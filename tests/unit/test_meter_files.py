@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from meterwatch.backtesting import moment
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.readings import CHANNELS
-from meterwatch.meter_files import meters, read_frame
 from tests.households import START, household
+from training.meter_files import meters, read_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
