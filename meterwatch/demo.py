@@ -28,7 +28,7 @@ YEAR = Path("data/raw/household_power_consumption_2007.txt.xz")
 UNSEEN_FROM = dt.datetime(2007, 11, 1)  # noqa: DTZ001 - as the file writes times: local, without an offset
 LIVE_FROM = dt.datetime(2007, 12, 10)  # noqa: DTZ001
 LIVE_RATE = 5.0  # readings a second: a household's minute passes in a fifth of one
-FAULT = "left_on"
+FAULT = "stuck"
 FAULT_AFTER = 300  # live readings: a minute, so that somebody is looking
 
 

@@ -66,7 +66,7 @@ class Forest(Section):
 class Sequence(Section):
     """The causal convolution."""
 
-    filters: int = Field(ge=1)
+    filters: int = Field(ge=1, le=64)  # with more, a segment and a step differ in their last bits
     epochs: int = Field(ge=1)
     segments: int = Field(ge=20)
     seed: int

@@ -151,22 +151,23 @@ def test_the_run_is_in_mlflow_as_one_parent_with_its_stages_and_detectors(projec
 
 
 def test_the_parents_page_compares_the_detectors_and_links_data_and_model(project: Path) -> None:
-    import mlflow
+    with closing(sqlite3.connect(project / "mlruns" / "mlflow.db")) as db:
 
-    client = mlflow.MlflowClient(settings(project).mlflow_tracking_uri)
-    champion = models.champion(settings(project))
-    assert champion is not None
-    parent = client.get_run(client.get_run(champion.run_id).data.tags["mlflow.parentRunId"])
-    text = parent.data.tags["mlflow.note.content"]
+        def all_of(query: str, *values: str) -> set[str]:
+            return {value for (value,) in db.execute(query, values)}
+
+        ((parent, text),) = db.execute("SELECT run_uuid, value FROM tags WHERE key = 'mlflow.note.content'").fetchall()
+        joined = "SELECT name FROM inputs JOIN datasets ON dataset_uuid = source_id WHERE destination_id = ?"
+        parts = all_of(joined, parent)
+        (model,) = all_of("SELECT destination_id FROM inputs WHERE source_id = ?", parent)
+        measured = all_of("SELECT metric_name FROM logged_model_metrics WHERE model_id = ?", model)
+        (about,) = all_of("SELECT description FROM registered_models")
+        (version,) = all_of("SELECT description FROM model_versions")
     assert all(f"| {title} |" in text for title in TITLES.values())
-    assert parent.data.tags["data_sha256"] == champion.tags["data_sha256"]
-    assert {used.dataset.name for used in parent.inputs.dataset_inputs} == {
-        f"household, {part}" for part in ("train", "train to calibrate", "train to evaluate", "evaluate")
-    }
-    (model,) = parent.outputs.model_outputs
-    assert {metric.key for metric in client.get_logged_model(model.model_id).metrics} >= {"at_budget/recall"}
-    assert client.get_registered_model("meterwatch").description
-    assert "first version" in client.get_model_version("meterwatch", champion.version).description
+    assert parts == {f"household, {part}" for part in ("train", "train to calibrate", "train to evaluate", "evaluate")}
+    assert "at_budget/recall" in measured
+    assert about
+    assert "the first version" in version
 
 
 def test_nothing_runs_when_nothing_changed(project: Path) -> None:
@@ -198,7 +199,7 @@ def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None
     frame = pq.read_table(project / "data/prepared/readings.parquet").slice(0, 6000).to_pandas()
     frame["at"] = pd.to_datetime(frame["at"], unit="s")
     month = read(project / "data/prepared").series.between(0, int(frame["at"].iloc[-1].timestamp()) + 1)
-    expected = Detector.load(champion.bundle_dir).observe(["m"], [None], [None], together([month])).verdicts
+    expected = Detector.load(champion.bundle_dir).observe(["default"], [None], [None], together([month])).verdicts
 
     mlflow.set_tracking_uri(settings(project).mlflow_tracking_uri)
     found = mlflow.pyfunc.load_model("models:/meterwatch@champion").predict(frame)
