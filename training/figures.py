@@ -70,7 +70,7 @@ def correlation(series: Series) -> Figure:
     matrix = np.full((len(CHANNELS), len(CHANNELS)), np.nan)
     if whole.shape[1] > 1:
         with np.errstate(invalid="ignore", divide="ignore"):
-            matrix = np.corrcoef(whole)
+            matrix = np.atleast_2d(np.corrcoef(whole))
     figure, axes = _axes("Correlation of the channels", "", "", (7, 6))
     shown = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu_r")
     axes.set_xticks(range(len(CHANNELS)), CHANNELS, rotation=40, ha="right")
