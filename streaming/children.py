@@ -94,12 +94,10 @@ class Child:
         if self._process is None:
             return
         self._process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
         _sweep(self._process.pid)
+        self._process.wait()
         self._process = None
 
     def last_line(self) -> str:
@@ -151,6 +149,6 @@ def trim(log: Path) -> bool:
 
 
 def _sweep(session: int) -> None:
-    """End what a part that is gone has left in its session: Spark's Java, if it did not notice."""
+    """End what is left in a part's session: itself, if it would not, and Spark's Java, if that did not notice."""
     with suppress(ProcessLookupError):
         os.killpg(session, signal.SIGKILL)

@@ -27,9 +27,15 @@ class StatusLine:
         self._told = -EVERY
         self._past: deque[tuple[float, int]] = deque()
 
-    def show(self, counts: Mapping[str, int | None], sent: int | None) -> None:
-        """Show the counts of now."""
-        text = self._text(counts, sent)
+    def show(self, counts: Mapping[str, int | None], sent: int | None = None, failed: int = 0) -> None:
+        """Show the counts of now.
+
+        Args:
+            counts: see `accounts.counts`.
+            sent: records that the replay has sent, if there is one.
+            failed: those of them that the broker did not take.
+        """
+        text = self._text(counts, sent, failed)
         if self._moves:
             width = shutil.get_terminal_size().columns
             sys.stdout.write(f"{CLEAR}{text[: width - 1]}")
@@ -49,7 +55,7 @@ class StatusLine:
             sys.stdout.write("\n")
             sys.stdout.flush()
 
-    def _text(self, counts: Mapping[str, int | None], sent: int | None) -> str:
+    def _text(self, counts: Mapping[str, int | None], sent: int | None, failed: int) -> str:
         now, done = time.monotonic(), counts["records"] or 0
         self._past.append((now, done))
         while now - self._past[0][0] > SPAN:
@@ -59,6 +65,7 @@ class StatusLine:
         lag = "broker away" if counts["lag"] is None else f"{counts['lag']:,}"
         parts = [
             *([f"sent {sent:,}"] if sent is not None else []),
+            *([f"FAILED {failed:,}"] if failed else []),
             f"stored {counts['stored']:,}",
             f"anomalies {counts['anomalous']:,}",
             f"events {counts['events']:,}",

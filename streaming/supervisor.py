@@ -205,7 +205,10 @@ class Supervisor:
         if before is not None and self._counts["records"] != before:
             for patience in (self._patience, self._stream.patience, self._service.patience):
                 patience.works()  # no batch is committed without all three
-        self._line.show(self._counts, self._replay.sent if self._replay is not None else None)
+        if self._replay is None:
+            self._line.show(self._counts)
+        else:
+            self._line.show(self._counts, self._replay.sent, self._replay.failed)
 
     def _has_sent(self) -> bool:
         """Whether the replay, if there is one, has ended; then it is told, once, what was not acknowledged."""
@@ -248,9 +251,10 @@ def _check(settings: Settings) -> None:
 
 @contextmanager
 def _told_to_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and its kin set; what is ignored, as by nohup, stays so."""
+    """An event that Ctrl-C and its kin set; the end of the terminal does not where `nohup` has it ignored."""
     told = threading.Event()
-    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    heard = [number for number in ENDING if not (nohup and number == signal.SIGHUP)]
     before = {number: signal.signal(number, lambda *_: told.set()) for number in heard}
     try:
         yield told

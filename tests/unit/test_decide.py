@@ -14,13 +14,14 @@ from streaming.scoring import Scored, group
 from tests.unit.test_batches import VERDICT, parsed
 
 Key = tuple[str, int]
-Row = tuple[str, int, float | None, str]  # meter, time, power, what the service says where it is in order
+Row = tuple[str, int, float | None, str, str]  # meter, time, power, what the service says: in order, and not in order
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
         st.integers(0, 6),
         st.none() | st.sampled_from([0.0, -0.0, 1.0, 2.0]),
         st.sampled_from(["scored", "scored", "scored", "warming_up", "gap", "out_of_range", "clock_jump"]),
+        st.sampled_from(["late", "duplicate", "conflict"]),
     ),
     min_size=1,
     max_size=40,
@@ -31,22 +32,14 @@ TABLE = st.dictionaries(
 
 
 def service(rows: list[Row], table: dict[Key, float | None]) -> list[tuple[str, str]]:
-    """Status and reason of each reading as the service tells them, which knows the newest time and its call alone."""
+    """What the service tells of each reading: it knows which are newer than all, of the others it guesses."""
     newest = {meter: max(at for m, at in table if m == meter) for meter, _ in table}
-    call: dict[Key, float | None] = {}
     told = []
-    for meter, at, power, usual in rows:
-        if at > newest.get(meter, -1):
-            if usual in STATUSES:
-                newest[meter] = at
-                call[meter, at] = power
-                told.append((usual, ""))
-            else:
-                told.append(("rejected", usual))
-        elif (meter, at) in call:
-            told.append(("duplicate", "") if call[meter, at] == power else ("rejected", "conflict"))
-        else:
-            told.append(("late", ""))
+    for meter, at, _, in_order, not_in_order in rows:
+        said = in_order if at > newest.get(meter, -1) else not_in_order
+        if said in ("scored", "warming_up", "gap"):
+            newest[meter] = at
+        told.append((said, "") if said in STATUSES else ("rejected", said))
     return told
 
 
@@ -54,7 +47,7 @@ def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, fl
     """The twin: the first value for a time holds, in the table or in an earlier record of the batch."""
     held = dict(table)
     found = []
-    for (meter, at, power, _), (status, reason) in zip(rows, told, strict=True):
+    for (meter, at, power, *_), (status, reason) in zip(rows, told, strict=True):
         if status == "rejected" and reason != "conflict":
             found.append(reason)
         elif (meter, at) in held:
@@ -105,7 +98,7 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
 
 
 def test_a_batch_in_order_asks_the_table_nothing() -> None:
-    rows: list[Row] = [("a", 60, 1.0, "scored"), ("a", 120, None, "gap")]
+    rows: list[Row] = [("a", 60, 1.0, "scored", ""), ("a", 120, None, "gap", "")]
     grouped = group(parsed([row[:3] for row in rows]), np.arange(2))
     outcome = decide(grouped, answer(service(rows, {}), grouped.row), lambda _: 1 / 0)
     assert outcome.stored.all()

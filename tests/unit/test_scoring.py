@@ -135,11 +135,19 @@ def test_the_answer_is_taken_over() -> None:
         lambda answer: answer.slice(1),
         lambda answer: answer.slice(0, 0),
         lambda answer: answer.take([1, 0]),
-        lambda answer: answer.set_column(3, "verdicts", answer["verdicts"].take([1, 0])),
     ],
-    ids=["a meter less", "nothing", "another order", "the other's verdicts"],
+    ids=["a meter less", "nothing", "another order"],
 )
-def test_an_answer_to_another_question_is_refused(spoil: Callable[[pa.Table], pa.Table]) -> None:
-    grouped = readings_of([("a", 60, 1.0), ("a", 120, 1.0), ("b", 60, 1.0)])
+def test_an_answer_to_other_meters_is_refused(spoil: Callable[[pa.Table], pa.Table]) -> None:
+    for more in ([], [("b", 120, 1.0)]):
+        grouped = readings_of([("a", 60, 1.0), ("a", 120, 1.0), ("b", 60, 1.0), *more])
+        with pytest.raises(AnswerError):
+            score(grouped, no_states, lambda request: spoil(judge(request)))
+
+
+def test_an_answer_with_too_few_verdicts_is_refused() -> None:
+    def ask(request: pa.Table) -> pa.Table:
+        return judge(request.set_column(3, "readings", pc.list_slice(request["readings"], 0, 1)))
+
     with pytest.raises(AnswerError):
-        score(grouped, no_states, lambda request: spoil(judge(request)))
+        score(readings_of([("a", 60, 1.0), ("a", 120, 1.0)]), no_states, ask)

@@ -82,6 +82,12 @@ def test_elsewhere_it_is_plain_lines_now_and_then(
     assert capsys.readouterr().out == "a fact\n"
 
 
+def test_what_was_not_sent_stands_out(at: Callable[[float], None], capsys: pytest.CaptureFixture[str]) -> None:
+    at(0.0)
+    StatusLine().show(COUNTS, 5000, 1200)
+    assert capsys.readouterr().out.startswith("sent 5,000 · FAILED 1,200 · stored 1,500")
+
+
 def test_a_broker_that_is_away_has_no_lag(at: Callable[[float], None], capsys: pytest.CaptureFixture[str]) -> None:
     at(0.0)
     StatusLine().show({**COUNTS, "lag": None}, None)
