@@ -29,8 +29,8 @@ check: setup ## lint, format, types and the import contract; changes nothing
 repro: setup ## data to registered model: dvc repro, with the shipped year
 	$(BIN)/dvc repro
 
-mlflow: setup ## open the MLflow UI on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+mlflow: setup ## open the MLflow UI on http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
 bench: setup ## the benchmarks; raw output goes to benchmarks/results
 	@for file in benchmarks/[a-z]*.py; do \

@@ -32,7 +32,7 @@ def main() -> None:
         (clone / ".venv").symlink_to(Path(sys.prefix))
         for what, goal, words in RUNS:
             if "registry" in what:
-                for path in clone.glob("mlruns/mlflow.db*"):
+                for path in (clone / "mlruns/mlflow.db", clone / "mlruns/model_version.json"):
                     path.unlink()
             begun = time.perf_counter()
             subprocess.run([clone / ".venv/bin/dvc", *words], cwd=clone, check=True, stdout=subprocess.DEVNULL)

@@ -42,7 +42,10 @@ def _common(
 def main() -> None:
     """Run the command line: exit 0 done, 1 failed with one line on stderr, 2 usage."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where a reader that went away can be answered, and not when Python ends
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `meterwatch events | head`
         sys.exit(1)

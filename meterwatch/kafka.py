@@ -19,6 +19,7 @@ PRODUCER: Config = {
     "partitioner": "murmur2_random",
 }
 LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the broker takes what the quarantine will call too_large
+CONNECT_SECONDS = 3.0
 AWAY = "start the broker with `meterwatch broker start`, or set METERWATCH_KAFKA_BOOTSTRAP_SERVERS"
 
 
@@ -30,12 +31,12 @@ def client_config(settings: Settings) -> Config:
     return {**secure, "bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0}
 
 
-def is_away(settings: Settings, seconds: float = 3.0) -> bool:
+def is_away(servers: str) -> bool:
     """Whether nobody listens at any of the addresses; librdkafka would go on trying for as long as it is given."""
-    for server in settings.kafka_bootstrap_servers.split(","):
+    for server in servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
         except OSError:
             continue
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from meterwatch.kafka import client_config, is_away
+from meterwatch.kafka import client_config
 from meterwatch.processes import processes
 from meterwatch.storage import models, queries
 
@@ -99,8 +99,6 @@ def _newest_at(settings: Settings) -> int | None:
 
 def _topic(settings: Settings) -> Topic | None:
     """The topic as the broker has it; None when nobody answers."""
-    if is_away(settings, BROKER_SECONDS):
-        return None
     from streaming.ledger import BrokerAwayError, describe
 
     try:

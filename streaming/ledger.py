@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from meterwatch.kafka import AWAY, is_away
 from streaming.errors import StreamError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
     Raises:
         BrokerAwayError: no broker, or no such topic.
     """
+    where = f"topic {name!r} at {config['bootstrap.servers']}"
+    if is_away(str(config["bootstrap.servers"])):
+        raise BrokerAwayError(f"{where}: nobody answers; {AWAY}")
     admin = AdminClient(config)
     deadline = time.monotonic() + timeout
     while True:
@@ -54,10 +58,7 @@ def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
             if fault.code() in SOON and time.monotonic() < deadline:
                 time.sleep(TURN)
                 continue
-            raise BrokerAwayError(
-                f"topic {name!r} at {config['bootstrap.servers']}: {fault.str()}; "
-                "start the broker with `meterwatch broker start`"
-            ) from error
+            raise BrokerAwayError(f"{where}: {fault.str()}; {AWAY}") from error
 
 
 def _described(admin: AdminClient, name: str, timeout: float) -> Topic:

@@ -22,7 +22,7 @@ BLANK = b" \t\r\n"
 BOM = b"\xef\xbb\xbf"
 # Possessive quantifiers (`++`): a megabyte of spaces is read once.
 UCI_HEADER = re.compile(rb"""\s*+["']?date["']?[;,]["']?time["']?(?:[;,]|\s*+\Z)""", re.IGNORECASE)
-NAMES = re.compile(rb"""\s*+(?: *+["']?[A-Za-z_][\w ]*+["']?[;,])*+ *+["']?[A-Za-z_][\w ]*+["']?\s*+""")
+NAME = re.compile(rb"""["']?[A-Za-z_][\w ]*["']?""")
 CLOCK = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4});(\d{2}:\d{2}:\d{2})", re.ASCII)
 NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)  # float() takes more
 MISSING = ("", "?")
@@ -63,7 +63,8 @@ def is_header(line: bytes) -> bool:
     bare = line.removeprefix(BOM)
     if UCI_HEADER.match(bare):
         return True
-    return NAMES.fullmatch(bare) is not None and "at" in _names(bare)
+    fields = re.split(b"[;,]", bare)
+    return all(NAME.fullmatch(field.strip()) for field in fields) and "at" in _names(bare)
 
 
 def as_they_are(lines: Iterable[bytes], meter: str | None) -> Iterator[Record]:

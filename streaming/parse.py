@@ -34,6 +34,8 @@ IS_FIELD = rf"\A(?:{NUMBER}|\?)?\z"
 IS_CLOCK = rf"\A{CLOCK % ';'}\z"
 IS_HEADER = r"""(?i)\A["']?date["']?[;,]["']?time["']?(?:[;,]|\z)"""
 IS_OBJECT = r"\A\{[^{}]*+\}\z"
+# Spark reads no zone behind minutes: what has no seconds gets them.
+NO_SECONDS = r"\A(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})([Z+-].*)?\z"
 ISO = r"\A\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6}+)?)?(Z|[+-]\d{2}(?::?\d{2})?)?\z"
 FIXED_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
 
@@ -63,7 +65,7 @@ def parse(records: DataFrame, *, timezone: str, partitions: int) -> DataFrame:
     origin = ("partition", "offset", "key", "value", "meter_id", "unread")
     framed = records.select(
         *origin[:4],
-        F.when(key.isNull() | key.isin(*DEFAULT_KEYS), DEFAULT_METER).otherwise(key).alias("meter_id"),
+        F.when(key.isNull() | key.isin(*DEFAULT_KEYS), DEFAULT_METER).when(F.is_valid_utf8(key), key).alias("meter_id"),
         F.when(_too_large(), "too_large")
         .when(~F.is_valid_utf8(value) | ~F.is_valid_utf8(key), "not_utf8")
         .when(F.lit(partitions > 1) & (F.coalesce(key, F.lit("")) == ""), "no_key")
@@ -79,7 +81,9 @@ def parse(records: DataFrame, *, timezone: str, partitions: int) -> DataFrame:
     )
     clock = F.concat_ws(";", fields[0], fields[1])
     told = F.when(F.col("is_plain") | clock.rlike(IS_CLOCK), F.try_to_timestamp(clock, F.lit("d/M/yyyy;HH:mm:ss")))
-    told = F.when(json.isNull(), told).when(json["at"].rlike(ISO), json["at"].cast("timestamp"))
+    told = F.when(json.isNull(), told).when(
+        json["at"].rlike(ISO), F.regexp_replace(json["at"], NO_SECONDS, "$1:00$2").cast("timestamp")
+    )
     # Without a zone of its own a time is local.
     instant = F.when(F.regexp_extract(json["at"], ISO, 1) != "", told).otherwise(_instant(told, timezone))
     timed = split.select(

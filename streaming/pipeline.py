@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("meterwatch.stream")
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
-PATIENCE_ONCE = 30.0  # `--once` is for scripts: a broker that is away that long is an error
 
 
 class Stopped(Exception):  # noqa: N818
@@ -96,15 +94,15 @@ def _spark(settings: Settings) -> Iterator[SparkSession]:
 
 
 def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
-    """Wait for the broker and the topic."""
-    began, told = time.monotonic(), False
+    """Wait for the broker and the topic; `--once` is for scripts, and does not wait."""
+    told = False
     while True:
         try:
             return describe(client_config(settings), settings.kafka_topic)
         except BrokerAwayError as error:
-            if once and time.monotonic() - began > PATIENCE_ONCE:
+            if once:
                 raise
-            if not told:
+            if not told and not once:
                 LOG.warning("waiting: %s", error)
                 told = True
         if stop.wait(1.0):

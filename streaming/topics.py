@@ -26,7 +26,7 @@ def ensure(settings: Settings) -> None:
         StreamError: no broker answers, or it refuses.
     """
     where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
-    if is_away(settings):
+    if is_away(settings.kafka_bootstrap_servers):
         raise StreamError(f"{where}: nobody answers; {AWAY}")
     admin = AdminClient(client_config(settings))
     topic = NewTopic(settings.kafka_topic, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})

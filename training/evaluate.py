@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,14 +178,16 @@ def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Seque
     for name, values in found.items():
         few = {key: values[key] for key in COMPARED if key in values}
         (METRICS / f"{name}.json").write_text(json.dumps(few, indent=1) + "\n")
-    kinds = ["detector,kind,recall"]
-    for name, values in found.items():
-        kinds += [f"{name},{kind},{value}" for kind, value in comparison.recalls(values).items()]
-    (PLOTS / "recall_by_kind.csv").write_text("\n".join(kinds) + "\n")
-    lines = ["detector,false_alarms,recall"]
-    for name, recalls in curves.items():
-        lines += [f"{name},{budget:g},{value:.6f}" for budget, value in zip(CURVE_BUDGETS, recalls, strict=True)]
-    (PLOTS / "recall_by_budget.csv").write_text("\n".join(lines) + "\n")
+    by_name = {name: comparison.recalls(values) for name, values in found.items()}
+    kinds = sorted(set().union(*by_name.values()))
+    rows = [[kind, *(f"{by_name[name].get(kind, math.nan):.6f}" for name in found)] for kind in kinds]
+    _write(PLOTS / "recall_by_kind.csv", ["kind", *found], rows)
+    rows = [[f"{budget:g}", *(f"{curves[name][i]:.6f}" for name in found)] for i, budget in enumerate(CURVE_BUDGETS)]
+    _write(PLOTS / "recall_by_budget.csv", ["false_alarms", *found], rows)
+
+
+def _write(path: Path, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    path.write_text("\n".join(",".join(row) for row in (names, *rows)) + "\n")
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ def _number(text: str) -> float:
 
 
 def _line(text: str, zone: tzinfo) -> tuple[int, list[float | None]]:
-    fields = text.split(";" if ";" in text else ",")
-    if [field.strip("\"'").lower() for field in fields[:2]] == ["date", "time"]:
+    if re.match(r"""["']?date["']?[;,]["']?time["']?([;,]|\Z)""", text, re.IGNORECASE):
         raise RefusedError("header")
+    fields = text.split(";" if ";" in text else ",")
     if len(fields) != 9:
         raise RefusedError("bad_fields")
     channels = [None if field in ("?", "") else _number(field) for field in fields[2:]]
@@ -97,7 +97,7 @@ def _instant(parts: tuple[int, ...], zone: tzinfo) -> int:
 def _object(text: str, zone: tzinfo) -> tuple[int, list[float | None]]:
     try:
         said = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RefusedError("bad_fields") from None
     said = {name: json.dumps(value) if isinstance(value, (bool, list)) else value for name, value in said.items()}
     energy, interval = said.get("energy_kwh"), said.get("interval_s")

@@ -70,7 +70,7 @@ def test_an_empty_instance_answers_with_nothing_and_no_error() -> None:
         (["sql", "DELETE FROM offsets"], "readonly"),
         (["sql", "SELEC"], "syntax error"),
         (["models", "promote", "7"], "models list"),
-        (["models", "rollback"], "models promote"),
+        (["models", "rollback"], "dvc repro"),
         (["models", "show"], "dvc repro"),
         (["explain", "m", "2007-01-01T00:00:00Z"], "meterwatch serve"),
         (["export", "verdicts", "out.xls"], ".csv or .parquet"),
