@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from meterwatch.certificates import trust_the_system
+
 OLDEST = 17
 INSTALL = f"Java {OLDEST} or newer is needed; install it (Debian: apt-get install openjdk-17-jre-headless)"
 
@@ -44,6 +46,7 @@ def find_or_fetch() -> Path:
         return home
     import cjdk
 
+    trust_the_system()
     print(f"Java: none of version {OLDEST} or newer here, fetching one (once)", flush=True)
     try:
         return cjdk.java_home(vendor="adoptium", version=str(OLDEST))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meterwatch.certificates import trust_the_system
 from streaming.errors import StreamError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def jars(name: str) -> list[Path]:
     from jgo.maven import MavenContext
 
     locked = LockFile.load(HERE / f"{name}.lock").dependencies
+    trust_the_system()
     context = MavenContext(timeout=30)
     context.repo_cache.mkdir(parents=True, exist_ok=True)
     with (context.repo_cache / ".meterwatch-lock").open("w") as lock, ThreadPoolExecutor(AT_ONCE) as pool:
