@@ -1,4 +1,4 @@
-"""Which certificates downloads trust: this machine's own, so that a company's proxy is trusted where the system does."""
+"""Which certificates downloads trust: the machine's own, so that a company's proxy is trusted where the system does."""
 
 from __future__ import annotations
 

@@ -84,27 +84,23 @@ def test_dirty_lines_end_where_they_belong(instance: Instance, good: list[bytes]
     assert instance.processes() == []
 
 
-def test_a_second_start_goes_on_and_repeats_nothing(
+def test_a_second_start_goes_on_and_repeats_nothing_and_a_user_finds_it_all(
     instance: Instance, good: list[bytes], tmp_path: Path, champion: str
 ) -> None:
     first, both = tmp_path / "first.txt", tmp_path / "both.txt"
     first.write_bytes(b"\n".join(good[:1000]))
-    both.write_bytes(b"\n".join(good[:1500]))
+    both.write_bytes(b"\n".join([*good[:1500], b"x;y"]))
     instance.run("up", "--replay", first, "--exit-when-done")
     before = instance.rows("SELECT * FROM verdicts ORDER BY at")
     instance.run("up", "--replay", both, "--exit-when-done")
     told = instance.status()
-    assert (told["stored"], told["duplicates"], told["rejected"]) == (1500, 1000, 0)
+    assert (told["stored"], told["duplicates"], told["rejected"]) == (1500, 1000, 1)
     assert told["model_version"] == champion
     assert told["processes"] == []
     after = instance.rows("SELECT * FROM verdicts ORDER BY at")
     assert after[:1000] == before
 
-
-def test_what_a_user_asks_of_a_stopped_instance(instance: Instance, good: list[bytes], tmp_path: Path) -> None:
-    file = tmp_path / "in.txt"
-    file.write_bytes(b"\n".join([*good[:1500], b"x;y"]))
-    instance.run("up", "--replay", file, "--exit-when-done")
+    # What a user asks of an instance that has ended.
     assert json.loads(instance.run("rejected", "list", "--json").stdout)[0]["reason"] == "bad_fields"
     assert isinstance(json.loads(instance.run("events", "--json").stdout), list)
     out = tmp_path / "verdicts.csv"
