@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -46,6 +47,7 @@ config=$0 data=$1 identity=$2; shift 2
     "$@" kafka.tools.StorageTool format --ignore-formatted --cluster-id "$identity" --config "$config" || exit
 exec "$@" kafka.Kafka "$config"
 """
+LEAST_MB = 50  # with less Kafka soon ends, and cannot even write why
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -127,6 +129,8 @@ class Broker:
     def _launch(self, host: str, port: int, supervisor: int) -> None:
         """Start Java; it inherits the lock, so that the broker counts as running for as long as it lives."""
         check_free(host, port, "the broker", "METERWATCH_KAFKA_BOOTSTRAP_SERVERS")
+        self._dir.mkdir(parents=True, exist_ok=True)
+        check_space(self._dir, LEAST_MB)
         holder = processes.take(self._settings, processes.BROKER, supervisor)
         try:
             java = [str(find_or_fetch() / "bin/java"), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars(BROKER)))]
@@ -161,7 +165,6 @@ class Broker:
             "log.dirs": json.dumps(str(self._dir / "data"))[1:-1],  # properties are Latin-1 and know these escapes
         }
         config = self._dir / "server.properties"
-        self._dir.mkdir(parents=True, exist_ok=True)
         config.write_text(PROPERTIES.read_text() + "".join(f"{name}={value}\n" for name, value in places.items()))
         return config
 
@@ -206,6 +209,17 @@ def check_free(host: str, port: int, what: str, setting: str) -> None:
         if error.errno == errno.EADDRINUSE:
             raise StreamError(f"port {port} for {what} is in use; end what listens there, or set {setting}") from None
         raise StreamError(f"{what} cannot listen on {host}:{port}: {error.strerror or error}; set {setting}") from None
+
+
+def check_space(directory: Path, least_mb: int) -> None:
+    """Prove that there is room on a disk.
+
+    Raises:
+        StreamError: there is less.
+    """
+    free = shutil.disk_usage(directory).free // 10**6
+    if free < least_mb:
+        raise StreamError(f"{free} MB of disk are free at {directory}, {least_mb} are needed; make space")
 
 
 def _free_port(host: str) -> int:

@@ -59,11 +59,11 @@ class Child:
 
     Args:
         settings: of the instance.
-        name: the part, which is also the command's name below.
-        command: the command of `meterwatch` that it runs.
+        name: the part.
+        command: the words of the `meterwatch` command that it is.
     """
 
-    def __init__(self, settings: Settings, name: str, command: str) -> None:
+    def __init__(self, settings: Settings, name: str, *command: str) -> None:
         self._settings = settings
         self.name = name
         self._command = command
@@ -113,7 +113,7 @@ class Child:
         with self.log.open("ab") as log:
             self._begins = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "meterwatch.cli", self._command],
+                [sys.executable, "-m", "meterwatch.cli", *self._command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -92,7 +92,7 @@ def starting_offsets(topic: Topic, ledger: Sequence[Mapping[str, Any]], *, accep
         raise StreamError(
             f"topic {topic.name!r} is not the one that was read so far: the broker's has id {topic.topic_id}, the "
             f"database knows {', '.join(others)}. Either go on with the new topic from its start "
-            "(`meterwatch stream --accept-new-topic`: stored readings stay, equal ones are counted as duplicates), "
+            "(`up` or `stream` with `--accept-new-topic`: stored readings stay, equal ones are counted as duplicates), "
             "or stop and bring back the old broker's data"
         )
     for partition, offset in known.items():
@@ -101,12 +101,12 @@ def starting_offsets(topic: Topic, ledger: Sequence[Mapping[str, Any]], *, accep
             raise StreamError(
                 f"partition {partition} of topic {topic.name!r}: the database has read up to offset {offset}, the "
                 f"broker ends at {end}: records are gone from the broker. Either delete and make the topic anew and "
-                "go on with it (`meterwatch stream --accept-new-topic`), or stop and bring back the broker's data"
+                "go on with it (`--accept-new-topic`), or stop and bring back the broker's data"
             )
         if offset < first:
             raise StreamError(
                 f"partition {partition} of topic {topic.name!r}: the broker has deleted the records {offset} to "
                 f"{first - 1}, which were never read. Either bring back the broker's data, or make the topic anew and "
-                "go on with it (`meterwatch stream --accept-new-topic`)"
+                "go on with it (`--accept-new-topic`)"
             )
     return known

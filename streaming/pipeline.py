@@ -72,7 +72,8 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             with _spark(settings) as session:
                 for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
                     signal.signal(number, lambda *_: stop.set())
-                _read(session, settings, topic, batches, stop, once=once)
+                if not stop.is_set():
+                    _read(session, settings, topic, batches, stop, once=once)
         except Stopped:
             LOG.info("stopped before a batch began")
 

@@ -5,7 +5,6 @@ What dies is started again; what a killed supervisor left behind is cleared firs
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
 import time
@@ -20,7 +19,7 @@ from meterwatch.storage import models, queries
 from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
 from streaming import accounts
-from streaming.broker import Broker, check_free
+from streaming.broker import Broker, check_free, check_space
 from streaming.children import Child, Patience, clear, trim
 from streaming.errors import StreamError
 from streaming.jars import BROKER, CONNECTOR, jars
@@ -50,6 +49,7 @@ def up(
     at_once: int = 0,
     exit_when_done: bool = False,
     open_browser: bool = False,
+    accept_new_topic: bool = False,
 ) -> int:
     """Run everything until told to end, or until all is stored.
 
@@ -60,6 +60,7 @@ def up(
         at_once: so many of the first records are sent at full speed in any case.
         exit_when_done: end once the replay's records are all accounted for.
         open_browser: show the dashboard.
+        accept_new_topic: go on with a topic that replaced the one read so far, from its start.
 
     Returns:
         The exit code: 0, or 1 where something does not add up.
@@ -70,7 +71,7 @@ def up(
     with processes.registered(settings, processes.UP):
         _check(settings)  # Ctrl-C ends this at once: nothing has been started yet
         with _told_to_end() as told:
-            supervisor = Supervisor(settings, told)
+            supervisor = Supervisor(settings, told, accept_new_topic=accept_new_topic)
             try:
                 supervisor.start(records, rate, at_once)
                 print(_where(settings), flush=True)
@@ -83,12 +84,13 @@ def up(
 class Supervisor:
     """The parts of one instance. `start`, `run`, `end`, in this order."""
 
-    def __init__(self, settings: Settings, told: threading.Event) -> None:
+    def __init__(self, settings: Settings, told: threading.Event, *, accept_new_topic: bool = False) -> None:
         self._settings = settings
         self._told = told  # to end
         self._broker = Broker(settings)
         self._service = Child(settings, processes.SERVICE, "serve")
-        self._stream = Child(settings, processes.STREAM, "stream")
+        self._accepts = accept_new_topic
+        self._stream = Child(settings, processes.STREAM, "stream", *(["--accept-new-topic"] if accept_new_topic else []))
         self._replay: Replay | None = None
         self._sent: Result | None = None
         self._sending: threading.Thread | None = None
@@ -162,7 +164,7 @@ class Supervisor:
         topic = describe(client_config(self._settings), self._settings.kafka_topic)
         with queries.reading(self._settings) as db:
             ledger = [row for row in queries.ledger(db) if row["topic"] == topic.name]
-        starting_offsets(topic, ledger, accept_new_topic=False)
+        starting_offsets(topic, ledger, accept_new_topic=self._accepts)
 
     def _send(self, replay: Replay, records: Iterable[Record]) -> None:
         try:
@@ -233,9 +235,7 @@ def _check(settings: Settings) -> None:
         StreamError, RunningError, JavaError, DatabaseError: it cannot run.
     """
     settings.run_dir.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(settings.run_dir).free // 10**6
-    if free < LEAST_MB:
-        raise StreamError(f"{free} MB of disk are free at {settings.run_dir}, {LEAST_MB} are needed; make space")
+    check_space(settings.run_dir, LEAST_MB)
     if models.champion(settings) is None:
         raise StreamError("there is no champion model yet; make one: .venv/bin/dvc repro")
     for name in (processes.STREAM, processes.SERVICE):

@@ -22,6 +22,9 @@ def _rate(text: str) -> str:
 
 File = Annotated[Path, typer.Argument(help="UCI text, plain, .xz or .gz.", exists=True, dir_okay=False, readable=True)]
 Rate = Annotated[str, typer.Option(metavar="N/s|max", help="Readings a second, as 50/s, or max.", callback=_rate)]
+Accept = Annotated[
+    bool, typer.Option("--accept-new-topic", help="Go on with a topic that was made anew, from its start.")
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the dashboard.")]
 broker = typer.Typer(help="The Kafka broker of this instance.", no_args_is_help=True)
 
@@ -42,6 +45,7 @@ def up(
         bool, typer.Option("--exit-when-done", help="End once all is stored: exit 0 only if nothing is missing.")
     ] = False,
     open_browser: Open = False,
+    accept_new_topic: Accept = False,
 ) -> None:
     """Run broker, service with dashboard, stream and (if asked) a replay; Ctrl-C ends all of them."""
     from meterwatch.settings import load
@@ -49,7 +53,10 @@ def up(
     from streaming.supervisor import up as run
 
     records = records_of(replay) if replay is not None else None
-    code = run(load(), records=records, rate=parse_rate(rate), exit_when_done=exit_when_done, open_browser=open_browser)
+    code = run(
+        load(), records=records, rate=parse_rate(rate), exit_when_done=exit_when_done, open_browser=open_browser,
+        accept_new_topic=accept_new_topic,
+    )  # fmt: skip
     raise typer.Exit(code)
 
 
@@ -76,9 +83,7 @@ def serve() -> None:
 
 def stream(
     once: Annotated[bool, typer.Option("--once", help="Process what is there, then end.")] = False,
-    accept_new_topic: Annotated[
-        bool, typer.Option("--accept-new-topic", help="Go on with a topic that was made anew, from its start.")
-    ] = False,
+    accept_new_topic: Accept = False,
 ) -> None:
     """Run the Spark job: topic, scoring service, database."""
     from meterwatch.logs import configure

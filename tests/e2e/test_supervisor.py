@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from meterwatch import processes
 from meterwatch.settings import Settings
@@ -179,6 +180,20 @@ def test_what_was_started_by_hand_is_not_killed(instance: Instance) -> None:
     assert serve.poll() is None
     serve.terminate()
     serve.wait(30)
+
+
+def test_a_topic_made_anew_is_a_question_and_its_answer_keeps_what_is_stored(calm: Instance, file: Path) -> None:
+    admin = AdminClient({"bootstrap.servers": calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]})
+    admin.delete_topics(["first"])["first"].result()
+    before = dump(calm)
+    refused(calm, "up", says="is not the one that was read so far")
+    refused(calm, "up", says="--accept-new-topic")
+    calm.run("up", "--replay", file, "--exit-when-done", "--accept-new-topic")
+    after = dump(calm)
+    for table in ("power_data", "verdicts", "events", "rollups", "meter_states"):
+        assert after[table] == before[table]
+    old, new = calm.rows("SELECT records, stored, duplicates + rejected FROM offsets ORDER BY stored DESC")
+    assert new == (old[0], 0, old[0])
 
 
 def test_what_does_not_add_up_is_exit_1(calm: Instance) -> None:

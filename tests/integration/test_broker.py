@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -150,6 +151,13 @@ def test_a_broker_that_cannot_run_says_why(alone: Settings) -> None:
     (alone.run_dir / "kafka" / "data").mkdir(parents=True)
     (alone.run_dir / "kafka" / "data" / "meta.properties").write_text("version=1\ncluster.id=x\nnode.id=7\n")
     with pytest.raises(StreamError, match=r"Kafka ended at once: .*node.*see .*broker\.log"):
+        Broker(alone).start()
+    assert processes.running(alone, processes.BROKER) is None
+
+
+def test_a_full_disk_is_said(alone: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3_000_000))
+    with pytest.raises(StreamError, match=r"3 MB of disk are free at .*, 50 are needed; make space"):
         Broker(alone).start()
     assert processes.running(alone, processes.BROKER) is None
 
