@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 UP, BROKER, SERVICE, STREAM = "up", "broker", "service", "stream"
 NAMES = (UP, BROKER, SERVICE, STREAM)
+LAUNCHER = "org.apache.spark.launcher.Main"  # Java too, for a moment: it makes up Spark's command line
 SPARK = "spark"  # the stream's Java process
 SUPERVISOR = "_METERWATCH_SUPERVISOR"  # tells a part who started it, even if that one is gone by then
 NOTE = "%-40s"  # of fixed length, so that a shorter note leaves nothing of a longer one
@@ -132,7 +133,11 @@ def processes(settings: Settings) -> list[Part]:
     for part in [part for part in found if part.name == STREAM]:
         with suppress(psutil.Error):
             below = psutil.Process(part.pid).children(recursive=True)
-            found += [Part(SPARK, one.pid, part.supervisor) for one in below if "java" in one.name()]
+            found += [
+                Part(SPARK, one.pid, part.supervisor)
+                for one in below
+                if "java" in one.name() and LAUNCHER not in one.cmdline()
+            ]
     return found
 
 

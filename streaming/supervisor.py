@@ -90,7 +90,8 @@ class Supervisor:
         self._broker = Broker(settings)
         self._service = Child(settings, processes.SERVICE, "serve")
         self._accepts = accept_new_topic
-        self._stream = Child(settings, processes.STREAM, "stream", *(["--accept-new-topic"] if accept_new_topic else []))
+        words = ["stream", "--accept-new-topic"] if accept_new_topic else ["stream"]
+        self._stream = Child(settings, processes.STREAM, *words)
         self._replay: Replay | None = None
         self._sent: Result | None = None
         self._sending: threading.Thread | None = None
