@@ -14,7 +14,9 @@ import psutil
 import pytest
 
 from meterwatch import processes
+from meterwatch.processes import running
 from meterwatch.settings import Settings
+from streaming import broker
 from streaming.broker import Broker, check_free
 from streaming.errors import StreamError
 from streaming.ledger import describe
@@ -85,17 +87,27 @@ def test_a_second_start_is_the_first_one(settings: Settings) -> None:
     assert list(left(settings)) == [first.pid]
 
 
+def test_one_that_another_process_starts_at_the_same_moment_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Broker(settings).start()
+    looks = iter([None])  # there was none when it looked, the port was free, and then the other had the lock
+    monkeypatch.setattr(broker, "check_free", lambda *_: None)
+    monkeypatch.setattr(processes, "running", lambda *what: next(looks, running(*what)))
+    assert Broker(settings).start() == first
+
+
 def test_data_and_identity_survive_every_end(settings: Settings) -> None:
-    broker = Broker(settings)
-    broker.start()
+    ours = Broker(settings)
+    ours.start()
     assert Replay(settings).run(RECORDS).acknowledged == len(RECORDS)
     topic, identity = describe(config(settings), "first"), meta(settings)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        os.kill(broker.status().pid, number)
+        os.kill(ours.status().pid, number)
         wait_for("the broker to be gone", lambda: not processes.processes(settings), seconds=20)
         with pytest.raises(StreamError, match="meterwatch broker start"):
-            broker.status()
-        broker.start()
+            ours.status()
+        ours.start()
         assert describe(config(settings), "first") == topic
         assert values(settings) == [value for _, value in RECORDS]
         assert meta(settings) == identity
@@ -140,11 +152,11 @@ def test_whoever_starts_it_may_be_killed_at_any_moment(alone: Settings) -> None:
         wait_for("the moment", reached, seconds=60)
         start.kill()
         start.communicate()
-    broker = Broker(alone)
-    assert list(left(alone)) == [broker.start().pid]
+    ours = Broker(alone)
+    assert list(left(alone)) == [ours.start().pid]
     assert Replay(alone).run(RECORDS).acknowledged == len(RECORDS)
-    assert broker.stop()
-    assert not broker.stop()
+    assert ours.stop()
+    assert not ours.stop()
 
 
 def test_a_broker_that_cannot_run_says_why(alone: Settings) -> None:

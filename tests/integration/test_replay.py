@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of
 
 from meterwatch import processes
-from meterwatch.kafka import LARGEST_RECORD, client_config
+from meterwatch.kafka import client_config
 from meterwatch.settings import Settings
 from streaming import replay
 from streaming.errors import StreamError
@@ -131,10 +131,10 @@ def test_a_key_is_on_java_s_partition(settings: Settings) -> None:
 
 def test_a_long_line_is_sent_and_one_that_is_too_long_is_counted(settings: Settings) -> None:
     rng = random.Random(1)
-    lines = [b"a", rng.randbytes(10**6), rng.randbytes(20 * 10**6), rng.randbytes(LARGEST_RECORD - 10_000), b"b"]
+    lines = [b"a", rng.randbytes(10**6), rng.randbytes(20 * 10**6), rng.randbytes(16 * 10**6), b"b"]
     result = Replay(settings).run(Record(b"default", line) for line in lines)
     assert (result.sent, result.acknowledged, result.failed) == (5, 4, 1)
-    assert values(settings) == [line for line in lines if len(line) < LARGEST_RECORD]
+    assert values(settings) == [line for line in lines if len(line) < 20 * 10**6]
     with pytest.raises(StreamError, match=r"1 of 5 records were not acknowledged by the broker \(.*too large"):
         check(result)
 
@@ -165,13 +165,16 @@ def test_what_the_broker_never_acknowledged_is_counted(
     settings: Settings, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And who is told to stop meanwhile does so, whatever waits to be sent."""
-    monkeypatch.setattr(replay, "DELIVERY_SECONDS", 1.0)
     monkeypatch.setattr(replay, "BUFFERED", 50)
-    lost, stuck = Replay(settings), Replay(settings)
+    stuck = Replay(settings)
+    monkeypatch.setattr(replay, "DELIVERY_SECONDS", 1.0)
+    lost = Replay(settings)
     assert lost.run([Record(b"default", b"first")]).acknowledged == 1
     instance.run("broker", "stop")
     try:
-        thread = threading.Thread(target=stuck.run, args=([Record(b"default", b"x")] * 10_000,), daemon=True)
+        results = []
+        records = [Record(b"default", b"x")] * 10_000
+        thread = threading.Thread(target=lambda: results.append(stuck.run(records)), daemon=True)
         thread.start()  # its buffer is full at once
         result = lost.run([Record(b"default", b"x")] * 20)
         assert (result.sent, result.acknowledged, result.failed) == (21, 1, 20)
@@ -182,6 +185,10 @@ def test_what_the_broker_never_acknowledged_is_counted(
         stuck.stop.set()
         thread.join(10)
         assert not thread.is_alive()
+        (result,) = results
+        assert (result.sent, result.acknowledged, result.failed) == (50, 0, 50)
+        with pytest.raises(StreamError, match=r"50 of 50 records .*stopped before it answered"):
+            check(result)
         with pytest.raises(StreamError, match="meterwatch broker start"):
             Replay(settings)
     finally:

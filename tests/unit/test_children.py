@@ -129,6 +129,7 @@ def test_an_end_is_an_end(settings: Settings, service: Child, monkeypatch: pytes
     service.watch()
     part = wait_for("it to run", lambda: processes.running(settings, processes.SERVICE), seconds=30)
     os.kill(part.pid, signal.SIGSTOP)
+    wait_for("it to hang", lambda: psutil.Process(part.pid).status() == psutil.STATUS_STOPPED, seconds=10)
     service.end()
     assert not psutil.pid_exists(part.pid)
     service.end()
