@@ -94,9 +94,10 @@ def make_models() -> None:
 def newest(settings: Settings) -> dt.datetime | None:
     """The time of the newest stored reading, as the file writes times; None before the first."""
     with queries.reading(settings) as db:
-        meter = queries.latest_meter(db)
-        found = queries.newest(db, meter) if meter is not None else None
-    return dt.datetime.fromtimestamp(found["at"], zone_of(settings.timezone)).replace(tzinfo=None) if found else None
+        found = queries.newest_at(db)
+    if found is None:
+        return None
+    return dt.datetime.fromtimestamp(found, zone_of(settings.timezone)).replace(tzinfo=None)
 
 
 def unseen(file: Path, after: dt.datetime | None) -> list[Line]:

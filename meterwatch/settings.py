@@ -97,6 +97,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}STREAM_METRICS_PORT and {PREFIX}PORT are both {self.port}; choose two ports")
         return self
 
+    @property
+    def service_urls(self) -> list[str]:
+        """Every address of the service; the first is the one that people are told."""
+        return [url.strip() for url in self.service_url.split(",")]
+
 
 def load() -> Settings:
     """Read the settings from the environment and `.env`.

@@ -31,6 +31,8 @@ def status(settings: Settings) -> dict[str, Any]:
 
     topic = _topic(settings)
     champion = models.champion(settings)
+    with queries.reading(settings) as db:
+        newest_at = queries.newest_at(db)
     return {
         "run_dir": str(settings.run_dir),
         "broker": "answers" if topic is not None else "away",
@@ -38,7 +40,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "service_url": settings.service_url,
         "model_version": champion.version if champion else None,
         **counts(settings, topic),
-        "newest_at": _newest_at(settings),
+        "newest_at": newest_at,
         "processes": [{"name": part.name, "id": part.pid} for part in processes(settings)],
     }
 
@@ -70,7 +72,7 @@ def explain(settings: Settings, meter_id: str, at: str) -> dict[str, Any]:
     """
     import httpx
 
-    url = f"{settings.service_url.split(',')[0].strip()}/v1/meters/{_quoted(meter_id)}/explain"
+    url = f"{settings.service_urls[0]}/v1/meters/{_quoted(meter_id)}/explain"
     try:
         answer = httpx.get(url, params={"at": at}, timeout=30)
         told = answer.json()
@@ -90,13 +92,6 @@ def _quoted(meter_id: str) -> str:
     return quote(meter_id, safe="")
 
 
-def _newest_at(settings: Settings) -> int | None:
-    with queries.reading(settings) as db:
-        meter = queries.latest_meter(db)
-        newest = queries.newest(db, meter) if meter is not None else None
-    return newest["at"] if newest else None
-
-
 def _topic(settings: Settings) -> Topic | None:
     """The topic as the broker has it; None when nobody answers."""
     from streaming.ledger import BrokerAwayError, describe
@@ -110,5 +105,5 @@ def _topic(settings: Settings) -> Topic | None:
 def _is_ready(settings: Settings) -> bool:
     from serving.client import Client
 
-    with Client(settings.service_url.split(",")[0].strip()) as client:
+    with Client(settings.service_urls[0]) as client:
         return client.ready()

@@ -30,7 +30,7 @@ def lag(topic_id: str, ends: Mapping[int, tuple[int, int]], ledger: list[dict[st
 def counts(settings: Settings, topic: Topic | None) -> dict[str, Any]:
     """The ledger's counts, `anomalous` readings, `events`, and the `lag` (None without a topic to compare with)."""
     with queries.reading(settings) as db:
-        rows = [row for row in queries.ledger(db) if row["topic"] == settings.kafka_topic]
+        rows = queries.ledger(db, settings.kafka_topic)
         _, events = queries.events(db, limit=1)
         anomalous = queries.statuses(db)["anomalous"]
     return {

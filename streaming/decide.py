@@ -53,7 +53,7 @@ def decide(readings: Grouped, scored: Scored, held: Held) -> Outcome:
         found[open_] = held(_candidates(readings, np.flatnonzero(open_)))
         absent = open_ & (found == ABSENT)
         holder = _holders(readings, stored | absent)
-        repeats = _equal(readings.channels, readings.channels[holder])
+        repeats = equal(readings.channels, readings.channels[holder]).all(axis=1)
         first = holder == np.arange(len(status))
         late = absent & first
         same = (open_ & (found == SAME)) | (absent & ~first & repeats)
@@ -86,9 +86,9 @@ def _holders(readings: Grouped, eligible: NDArray[np.bool_]) -> NDArray[np.int64
     return holder
 
 
-def _equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether all channels are equal; missing equals missing."""
-    alike: NDArray[np.bool_] = ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
+def equal(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numbers are equal; missing equals missing."""
+    alike: NDArray[np.bool_] = (one == other) | (np.isnan(one) & np.isnan(other))
     return alike
 
 

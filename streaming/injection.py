@@ -10,6 +10,7 @@ import numpy as np
 
 from meterwatch.detection.faults import inject_one
 from meterwatch.detection.readings import CHANNELS
+from streaming.decide import equal
 from streaming.errors import StreamError
 from streaming.lines import TIME, numbers
 
@@ -49,7 +50,7 @@ def with_fault(lines: Sequence[bytes], kind: str, first: int | None = None) -> t
     start = int(at[np.searchsorted(rows, begin)])
     changed, label = inject_one(at, channels, kind, start, SEED, PLAIN, duration_s=SECONDS)
     new = list(lines)
-    for column in np.flatnonzero(~_equal(changed, channels).all(axis=0)).tolist():
+    for column in np.flatnonzero(~equal(changed, channels).all(axis=0)).tolist():
         new[rows[column]] = _written(lines[rows[column]], changed[:, column].tolist())
     return new, (
         f"Not real: a fault {label.kind!r} (size {label.size:.1f}) is put into the readings from "
@@ -65,11 +66,6 @@ def _in_order(lines: Sequence[bytes]) -> tuple[Ints, Ints, Floats]:
     channels = np.array([values for *_, values in found]).reshape(len(found), len(CHANNELS)).T
     rises = np.diff(np.maximum.accumulate(at), prepend=-1) > 0
     return rows[rises], at[rises], channels[:, rises]
-
-
-def _equal(one: Floats, other: Floats) -> NDArray[np.bool_]:
-    alike: NDArray[np.bool_] = (one == other) | (np.isnan(one) & np.isnan(other))
-    return alike
 
 
 def _written(line: bytes, values: list[float]) -> bytes:

@@ -112,7 +112,7 @@ def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
 
 def _patient(settings: Settings, stop: threading.Event) -> Callable[[pa.Table], pa.Table]:
     """Ask the service, however long it is away: nothing is committed meanwhile."""
-    clients = [Client(url.strip()) for url in settings.service_url.split(",")]
+    clients = [Client(url) for url in settings.service_urls]
 
     def ask(request: pa.Table) -> pa.Table:
         wait, turn = FIRST_WAIT, 0

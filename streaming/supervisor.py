@@ -125,7 +125,7 @@ class Supervisor:
             has_sent = self._has_sent()  # asked before the look: what is sent after it is not among its counts
             self._look()
             if open_browser and self._service.patience.failures == 0 and self._ready():
-                webbrowser.open(self._settings.service_url.split(",")[0].strip())
+                webbrowser.open(self._settings.service_urls[0])
                 open_browser = False
             if exit_when_done and has_sent and self._counts["lag"] == 0:
                 return
@@ -164,7 +164,7 @@ class Supervisor:
         """A topic that is not the one read so far is a question for a person, asked before the stream asks it."""
         topic = describe(client_config(self._settings), self._settings.kafka_topic)
         with queries.reading(self._settings) as db:
-            ledger = [row for row in queries.ledger(db) if row["topic"] == topic.name]
+            ledger = queries.ledger(db, topic.name)
         starting_offsets(topic, ledger, accept_new_topic=self._accepts)
 
     def _send(self, replay: Replay, records: Iterable[Record]) -> None:
@@ -225,7 +225,7 @@ class Supervisor:
         return True
 
     def _ready(self) -> bool:
-        with Client(self._settings.service_url.split(",")[0].strip(), attempts=1) as client:
+        with Client(self._settings.service_urls[0], attempts=1) as client:
             return client.ready()
 
 
@@ -265,7 +265,7 @@ def _told_to_end() -> Iterator[threading.Event]:
 
 
 def _where(settings: Settings) -> str:
-    url = settings.service_url.split(",")[0].strip()
+    url = settings.service_urls[0]
     places = {
         "dashboard": url,
         "REST": f"{url}/docs",

@@ -32,6 +32,7 @@ __all__ = [
     "meters",
     "monthly",
     "newest",
+    "newest_at",
     "newest_rows",
     "page",
     "reading",
@@ -121,6 +122,12 @@ def latest_meter(db: sqlite3.Connection) -> str | None:
         {"after": "", "limit": -1},
     ).fetchone()
     return row["id"] if row else None
+
+
+def newest_at(db: sqlite3.Connection) -> int | None:
+    """The time of the newest reading of all meters; None where there is none."""
+    meter_id = latest_meter(db)
+    return span(db, meter_id)[1] if meter_id is not None else None
 
 
 _SOURCES = {
@@ -213,9 +220,12 @@ def newest_rows(db: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def ledger(db: sqlite3.Connection) -> list[dict[str, Any]]:
-    """The rows of `offsets`."""
-    return [dict(row) for row in db.execute("SELECT * FROM offsets ORDER BY topic, topic_id, partition")]
+def ledger(db: sqlite3.Connection, topic: str | None = None) -> list[dict[str, Any]]:
+    """The rows of `offsets`, of every topic that had this name; of all where none is given."""
+    rows = db.execute(
+        "SELECT * FROM offsets WHERE topic = coalesce(?, topic) ORDER BY topic, topic_id, partition", (topic,)
+    )
+    return [dict(row) for row in rows]
 
 
 def statuses(db: sqlite3.Connection) -> dict[str, int]:
