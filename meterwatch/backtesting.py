@@ -123,7 +123,7 @@ def params_from(path: Path) -> tuple[FitParams, DetectorParams]:
     told = load_params(path)
     return FitParams(
         trees=told.forest.trees, sample=told.forest.sample, filters=told.sequence.filters, epochs=told.sequence.epochs,
-        segments=told.sequence.segments, copies=told.calibrate.copies, iterations=told.calibrate.iterations,
+        segments=told.sequence.segments, faults=told.calibrate.faults, iterations=told.calibrate.iterations,
         faults_per_month=told.calibrate.faults_per_month, folds=told.calibrate.folds, seed=told.forest.seed,
     ), told.detector  # fmt: skip
 

@@ -23,7 +23,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     at, channels = household(days=BUNDLE_DAYS, seed=7)
     small = FitParams(
-        trees=25, sample=256, filters=8, epochs=1, segments=200, copies=1, faults_per_month=8.0, iterations=15, folds=2
+        trees=25, sample=256, filters=8, epochs=1, segments=200, faults=1, faults_per_month=8.0, iterations=15, folds=2
     )
     return fit([Series("default", at, channels)], small, tmp_path_factory.mktemp("bundle"))
 

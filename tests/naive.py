@@ -11,7 +11,7 @@ import numpy as np
 from meterwatch.detection import slots as code
 from meterwatch.detection.memory import LENGTHS
 from meterwatch.detection.params import HISTORY
-from meterwatch.detection.statistics import DAYS, FOUR_WEEKS, STATISTICS, WEEKS
+from meterwatch.detection.statistics import DAYS, STATISTICS, WEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -215,10 +215,9 @@ def _deviation(window: Window, m: int, slot: int, statistic: Statistic) -> float
     elif statistic.series == code.RESIDUAL:
         floor = 50.0
     told = []
-    for lags in (DAYS, WEEKS if statistic.series == code.MEAN else FOUR_WEEKS):
-        past = [
-            _value(window, m, slot, statistic, lag) for lag in lags.tolist() if window.usable[m, HISTORY + slot - lag]
-        ]
+    for lags in (DAYS, WEEKS):
+        near = [lag + beside for lag in lags.tolist() for beside in (-1, 0, 1)]
+        past = [_value(window, m, slot, statistic, lag) for lag in near if window.usable[m, HISTORY + slot - lag]]
         found = quartiles([value for value in past if value is not None], 10)
         if found and judged is not None:
             middle, low, high = found
@@ -273,10 +272,10 @@ def events(
 
 
 def novel(meter: Sequence[int], at: Sequence[int], score: Sequence[float]) -> list[float]:
-    """Each score less the largest positive one of the meter's 25 hours before its hour."""
+    """Each score less half of the largest positive one of the meter's 25 hours before its hour."""
     out = []
     for m, t, s in zip(meter, at, score, strict=True):
         hour = t // HOUR
         before = [v for n, u, v in zip(meter, at, score, strict=True) if n == m and hour - 25 <= u // HOUR < hour]
-        out.append(s - max([0.0, *before]))
+        out.append(s - 0.5 * max([0.0, *before]))
     return out

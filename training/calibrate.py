@@ -22,6 +22,7 @@ from meterwatch.detection.forest import Trees
 from meterwatch.detection.novelty import novel_from_start
 from meterwatch.detection.rounds import Models, Trace
 from meterwatch.detection.sequence import SequenceModel
+from meterwatch.detection.statistics import suspicious
 from meterwatch.detection.thresholds import FAST_GIVES, Tail
 from training import prepared, tracking
 from training.native import BUNDLE
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400
 BINS = 255  # of each feature: what the boosting tells apart
-FAULT_WEIGHT = 20.0  # a fault counts as so many slots, however long it is
+FAULT_WEIGHT = 10.0  # a fault counts as so many slots, however long it is
+LOOKED_AT = 0.3  # share of the features that a tree chooses from: none of them becomes the one that decides
 FEWEST_DAYS = 10
+MOST_COPIES = 24  # of days too few for all the faults asked for
 WARM_S = 10 * DAY_S  # training days before the calibration days: for their contexts
 AFTER_S = DAY_S  # slots so soon after a fault's end still see it: they teach nothing
 # Boosting's threads spin while they wait for each other. On a busy machine that takes thirty times as long.
@@ -66,7 +69,8 @@ def rows(trace: Trace, labels: Sequence[Sequence[Label]]) -> Rows:
     if not trace.slot_at:
         raise DataError("no quarter hour could be judged: each meter needs more than 24 h of readings with power")
     meter, at = np.concatenate(trace.slot_meter), np.concatenate(trace.slot_at)
-    features = np.column_stack([np.concatenate(trace.deviations), np.concatenate(trace.forest)]).astype(np.float64)
+    deviation = suspicious(np.concatenate(trace.deviations).astype(np.float64))
+    features = np.column_stack([deviation, np.concatenate(trace.forest)])
     label, weight = np.zeros(len(at), np.int64), np.ones(len(at))
     for m, faults in enumerate(labels):
         mine = np.flatnonzero(meter == m)
@@ -96,14 +100,13 @@ def teach(parts: Sequence[Rows], *, iterations: int, seed: int) -> Any:  # noqa:
 
     used = [part.label >= 0 for part in parts]
     features = np.concatenate([part.features[keep] for part, keep in zip(parts, used, strict=True)])
-    features[:, np.isnan(features).all(axis=0)] = 0.0  # scikit-learn cannot bin what is missing throughout
     label = np.concatenate([part.label[keep] for part, keep in zip(parts, used, strict=True)])
     weight = np.concatenate([part.weight[keep] for part, keep in zip(parts, used, strict=True)])
     if len(np.unique(label)) < 2:  # noqa: PLR2004 - both kinds are needed
         raise DataError("the training days are too few to hold injected faults: give at least two weeks")
     model = HistGradientBoostingClassifier(
         max_iter=iterations, max_leaf_nodes=15, learning_rate=0.08, min_samples_leaf=50, l2_regularization=10.0,
-        early_stopping=False, random_state=seed, max_bins=BINS,
+        early_stopping=False, random_state=seed, max_bins=BINS, max_features=LOOKED_AT,
     )  # fmt: skip
     with threadpool_limits(**_ALONE):
         return model.fit(coarse(features, weight), label, sample_weight=weight)
@@ -201,7 +204,7 @@ def combine(slow: Tail, fast: Tail, quiet: Trace, weighed: Floats) -> float:
 
 def calibrate(
     params: DetectorParams, forest: Trees, sequence_path: Path, train: Sequence[Series], quiet: Sequence[Series],
-    out_dir: Path, *, copies: int, per_month: float, iterations: int, folds: int, seed: int,
+    out_dir: Path, *, faults: int, per_month: float, iterations: int, folds: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Teach, calibrate and write `weigher.treelite`, `calibration.json` and `params.json` into `out_dir`.
 
@@ -212,8 +215,8 @@ def calibrate(
         train: what models may learn from.
         quiet: the same meters' readings, train and calibration days together.
         out_dir: the bundle that is being built.
-        copies: how many times the training days are filled with faults.
-        per_month: faults a meter and month in such a copy.
+        faults: how many to teach with, at least: the training days are filled with them as often as it takes.
+        per_month: faults a meter and month in each such copy.
         iterations: boosting rounds.
         folds: blocks of days for the out-of-fold scores.
         seed: of faults and boosting.
@@ -231,8 +234,10 @@ def calibrate(
     judge = Detector(params, Models(sequence=SequenceModel(sequence_path, band), forest=forest))
     ordinary = rows(observe_all(judge, train), [[] for _ in train])
     taught = []
-    for copy in range(copies):
+    shown, copy = 0, 0
+    while shown < faults and copy < MOST_COPIES:
         changed, labels = inject_all(train, seed * 31 + copy, per_month)
+        shown, copy = shown + sum(map(len, labels)), copy + 1
         part = rows(observe_all(judge, changed), labels)
         keep = part.label == 1  # its ordinary slots are the ones that are there already
         taught.append(Rows(part.meter[keep], part.at[keep], part.features[keep], part.label[keep], part.weight[keep]))
@@ -275,7 +280,7 @@ def main() -> None:
         run.uses(data, "train", "calibrate")
         result = calibrate(
             told.detector, Trees(BUNDLE / "forest.treelite", -1.0), BUNDLE / "sequence.onnx",
-            [data.part("train")], [data.part("train", "calibrate")], BUNDLE, copies=chosen.copies,
+            [data.part("train")], [data.part("train", "calibrate")], BUNDLE, faults=chosen.faults,
             per_month=chosen.faults_per_month, iterations=chosen.iterations, folds=chosen.folds, seed=chosen.seed,
         )  # fmt: skip
         digest = seal(BUNDLE)

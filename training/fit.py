@@ -36,7 +36,7 @@ class FitParams:
     filters: int = 24
     epochs: int = 8
     segments: int = 3000
-    copies: int = 4
+    faults: int = 400
     faults_per_month: float = 6.0
     iterations: int = 80
     folds: int = 3
@@ -91,7 +91,7 @@ def fit(
     say("calibration")
     calibrate(
         told, Trees(out_dir / "forest.treelite", -1.0), out_dir / "sequence.onnx", train, useful, out_dir,
-        copies=params.copies, per_month=params.faults_per_month, iterations=params.iterations, folds=params.folds,
+        faults=params.faults, per_month=params.faults_per_month, iterations=params.iterations, folds=params.folds,
         seed=params.seed,
     )  # fmt: skip
     seal(out_dir)

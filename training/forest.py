@@ -11,7 +11,7 @@ import treelite
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.rounds import Models
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY
+from meterwatch.detection.statistics import SLOW_SERIES_ONLY, suspicious
 from training import params, prepared, tracking
 from training.native import BUNDLE, NATIVE, save_forest
 from training.stages import command
@@ -35,7 +35,7 @@ def fit_forest(deviations: NDArray[np.float32], *, trees: int, sample: int, seed
 
     if len(deviations) < FEWEST_SLOTS:
         raise DataError(f"only {len(deviations)} quarter hours to train on, {FEWEST_SLOTS} are needed: give more days")
-    rows = np.nan_to_num(deviations[:, SLOW_SERIES_ONLY]).astype(np.float64)
+    rows = suspicious(deviations[:, SLOW_SERIES_ONLY].astype(np.float64))
     return IsolationForest(n_estimators=trees, max_samples=min(sample, len(rows)), random_state=seed).fit(rows)
 
 

@@ -75,7 +75,7 @@ class Sequence(Section):
 class Calibrate(Section):
     """The weigher that injected faults teach, and the tails."""
 
-    copies: int = Field(ge=1)
+    faults: int = Field(ge=1)
     faults_per_month: float = Field(gt=0)
     iterations: int = Field(ge=1)
     folds: int = Field(ge=2)

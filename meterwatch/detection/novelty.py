@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 HOURS = 25  # before the hour of the judged slot; a day and the same hour of it
 HOUR_S = 3_600
 NOTHING = -np.inf
+TOLD = 0.5  # of what the hours before have shown is taken off: a change still counts for something the day after
 
 
 def novel(
     peaks: NDArray[np.float32], newest: Ints, meter: Ints, at: Ints, scores: Floats
 ) -> tuple[Floats, NDArray[np.float32], Ints]:
-    """Take from each score the largest positive one of the `HOURS` before its hour.
+    """Take from each score half of the largest positive one of the `HOURS` before its hour.
 
     Args:
         peaks: (m, HOURS + 1) the largest score of each hour up to `newest`, `NOTHING` where there was none.
@@ -58,7 +59,7 @@ def novel(
     after, hours = peaks.copy(), newest.copy()
     after[active] = grid[np.arange(len(active))[:, None], last[:, None] + np.arange(-HOURS, 1)]
     hours[active] = hour[tail]
-    return scores - np.maximum(before, 0.0), after, hours
+    return scores - TOLD * np.maximum(before, 0.0), after, hours
 
 
 def novel_from_start(meter: Ints, at: Ints, scores: Floats) -> Floats:

@@ -16,7 +16,7 @@ from meterwatch.detection.readings import GAP, SCORED, WARMING_UP
 from meterwatch.detection.sequence import past_inputs, scaled, time_inputs, unscaled, windows
 from meterwatch.detection.slots import DEVIATION, MEAN, decode, encode
 from meterwatch.detection.slotting import FILL, Closing, accumulate, before, close, running_max
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY, Window, deviations, lay_out, slot_context
+from meterwatch.detection.statistics import SLOW_SERIES_ONLY, Window, deviations, lay_out, slot_context, suspicious
 from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:
@@ -311,13 +311,14 @@ def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, 
         trace.deviations.append(features.astype(np.float32))
     if models.forest is None:
         return
-    seldom = models.forest.score(np.nan_to_num(features[:, SLOW_SERIES_ONLY]))
+    looked_at = suspicious(features)
+    seldom = models.forest.score(looked_at[:, SLOW_SERIES_ONLY])
     if trace is not None:
         trace.forest.append(seldom)
     if models.weigher is None or models.slow is None:
         return
     hot, meter = view.hot, closing.meter[rows]
-    raw = models.weigher.score(np.column_stack([features, seldom]))
+    raw = models.weigher.score(np.column_stack([looked_at, seldom]))
     weighed, hot["peaks"], hot["peak_hour"] = novel(
         hot["peaks"], hot["peak_hour"], meter, view.at[closing.by[rows]], raw
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.memory import LENGTHS
-from meterwatch.detection.params import HISTORY, SLOTS_A_DAY
+from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
 from meterwatch.detection.slots import (
     DEVIATION,
     MAX,
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NEIGHBOURS = (-1, 0, 1)
-DAYS = np.array([SLOTS_A_DAY * k + b for k in range(1, 9) for b in NEIGHBOURS])
-WEEKS = np.array([7 * SLOTS_A_DAY * k + b for k in range(1, 8) for b in NEIGHBOURS])
-FOUR_WEEKS = WEEKS[: 4 * len(NEIGHBOURS)]  # of the series that are remembered so long
+DAYS = np.arange(1, 9) * SLOTS_A_DAY
+WEEKS = np.arange(1, 8) * 7 * SLOTS_A_DAY
+LAGS = np.unique(np.concatenate([[0], DAYS, WEEKS]))  # at which a statistic is looked up; 0 is the judged slot
+_OF_DAYS, _OF_WEEKS = np.searchsorted(LAGS, DAYS), np.searchsorted(LAGS, WEEKS)
 LEAST_CONTEXT = 10  # values: four periods with two or three neighbours each
 CLIP = 50.0  # robust deviations beyond say no more
+TOGETHER = 2  # meters laid out at a time: their tables stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def _catalogue() -> tuple[Statistic, ...]:
     add(MEAN, "rough", (16, 96), -1, "steadier than usual")
     add(MAX, "max", (4, 16, 32, 96), -1, "nothing switched on")
     add(MIN, "min", (4, 16, 48, 96), 1, "base load raised")
+    add(MIN, "min", (16, 96), -1, "base load sunk")
     add(MAX, "span", (4, 16), 1, "more switching than usual")
     add(MAX, "span", (4, 16), -1, "less switching than usual")
     add(RUN, "mean", (1,), 1, "the same reading again and again")
@@ -101,6 +104,11 @@ def _catalogue() -> tuple[Statistic, ...]:
 
 
 STATISTICS = _catalogue()
+# Two sides of one number are measured once: series, how, window, log.
+_MEASURES = list(dict.fromkeys((s.series, s.how, s.window, s.log) for s in STATISTICS))
+_MEASURE_OF = np.array([_MEASURES.index((s.series, s.how, s.window, s.log)) for s in STATISTICS])
+_SIDES = np.array([s.side for s in STATISTICS], np.float64)
+ORDINARY = 1.0  # robust deviations up to which nothing is suspicious
 SLOW_SERIES_ONLY = np.array([s.series != RESIDUAL for s in STATISTICS])  # what there is before a sequence model
 
 
@@ -138,7 +146,7 @@ def slot_context(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) 
     position = HISTORY + slot
     out = np.empty((3, 2, len(m)))
     for row, lags in enumerate((DAYS, WEEKS)):
-        places = position[:, None] - lags
+        places = position[:, None] - (lags[:, None] + np.array(NEIGHBOURS)).ravel()
         codes = window.codes[MEAN][m[:, None], places]
         valid = (codes != MISSING) & window.usable[m[:, None], places] & (places < HISTORY)
         values = np.where(valid, decode(codes).astype(np.float64), np.nan)
@@ -147,65 +155,123 @@ def slot_context(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) 
 
 
 def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) -> Floats:
-    """Every statistic at hot slots `slot` of meters `m` in robust deviations, (n,) → (statistics, n)."""
-    lags = np.concatenate([[0], DAYS, WEEKS])
-    usable = window.usable[m[:, None], HISTORY + slot[:, None] - lags]
-    usable[:, 0] = True
-    level = window.level[m][:, None]
-    tables: dict[tuple[int, str], NDArray[np.int64]] = {}
-    values = np.full((len(STATISTICS), len(m), len(lags)), np.nan)
-    for row, statistic in enumerate(STATISTICS):
-        reach = slice(0, 1 + len(DAYS) + len(WEEKS if statistic.series == MEAN else FOUR_WEEKS))
-        places = LENGTHS[statistic.series] + slot[:, None] - lags[reach]
-        raw, valid = _values(window, tables, statistic, m, places)
-        if statistic.log:
-            small = 1000.0 if statistic.series in (RUN, DEVIATION) else 0.02 * level
-            raw = np.sign(raw) * np.log1p(np.abs(raw) / small)
-        values[row, :, reach] = np.where(valid & usable[:, reach], raw, np.nan)
-    floors = np.empty((len(STATISTICS), len(m)))
-    for row, statistic in enumerate(STATISTICS):
-        floors[row] = 0.1 if statistic.log else _floor(statistic, level[:, 0])
-    days = _deviation(values[:, :, : 1 + len(DAYS)], floors)
-    weeks = _deviation(np.concatenate([values[:, :, :1], values[:, :, 1 + len(DAYS) :]], axis=2), floors)
-    sides = np.array([s.side for s in STATISTICS], np.float64)[:, None]
-    return np.clip(np.fmin(days * sides, weeks * sides), -CLIP, CLIP)
+    """Every statistic at hot slots `slot` of meters `m` in robust deviations, (n,) → (statistics, n).
+
+    Args:
+        window: the meters' slots.
+        m: rows of `window`, never falling.
+        slot: slots since the profile changed.
+    """
+    out = np.empty((len(STATISTICS), len(m)))
+    rows, first = np.unique(m, return_index=True)
+    edges = np.append(first, len(m))
+    for start in range(0, len(rows), TOGETHER):
+        some = rows[start : start + TOGETHER]
+        part = slice(edges[start], edges[min(start + TOGETHER, len(rows))])
+        owner = np.searchsorted(some, m[part])
+        lowest = np.full(len(some), HOT)
+        np.minimum.at(lowest, owner, slot[part])
+        out[:, part] = _block(window, some, lowest, owner, slot[part] - lowest[owner])
+    return out
 
 
-def _floor(statistic: Statistic, level: Floats) -> Floats | float:
-    if statistic.series == VOLTAGE:
+def suspicious(deviation: Floats) -> Floats:
+    """What tree models look at: what is ordinary, or not known, is all one.
+
+    How ordinary a slow statistic is changes from day to day, and would tell a model the day rather than the fault.
+    """
+    clipped: Floats = np.fmax(deviation, ORDINARY)
+    return clipped
+
+
+def _block(
+    window: Window, m: NDArray[np.int64], lowest: NDArray[np.int64], owner: NDArray[np.int64], column: NDArray[np.int64]
+) -> Floats:
+    """Every statistic at slots `lowest[owner] + column` of meters `m[owner]`, (n,) → (statistics, n)."""
+    level = window.level[m]
+    some = Window([codes[m] for codes in window.codes], window.usable[m], level)
+    # A neighbour on both sides; what the last ones reach beyond is never looked at.
+    slots = lowest[:, None] - 1 + np.arange(int(column.max()) + 3)
+    places = slots[:, :, None] - LAGS
+    row = np.arange(len(m))[:, None, None]
+    usable = some.usable[row, np.minimum(HISTORY + places, some.usable.shape[1] - 1)]
+    usable[:, :, 0] = True
+    look = _Look(some, places)
+    values = np.empty((len(_MEASURES), *places.shape))
+    floors = np.empty((len(_MEASURES), len(m)))
+    for i, (series, how, window_slots, log) in enumerate(_MEASURES):
+        raw, valid = look.up(series, how, window_slots)
+        if log:
+            raw = np.sign(raw) * np.log1p(np.abs(raw) / _unit(series, level)[:, None, None])
+        values[i] = np.where(valid & usable, raw, np.nan)
+        floors[i] = 0.1 if log else _floor(series, level)
+    near = values[:, owner[:, None], column[:, None] + np.arange(3)]
+    now, floors = np.ascontiguousarray(near[:, :, 1, 0]), floors[:, owner]
+    days, weeks = (_deviation(now, near.take(lags, axis=3), floors) for lags in (_OF_DAYS, _OF_WEEKS))
+    measure, side = _MEASURE_OF, _SIDES[:, None]
+    nearer: Floats = np.clip(np.fmin(days[measure] * side, weeks[measure] * side), -CLIP, CLIP)
+    return nearer
+
+
+def _unit(series: int, level: Floats) -> Floats:
+    """What counts as small before the logarithm, (meters,), in thousandths."""
+    return np.full(len(level), 1000.0) if series in (RUN, DEVIATION) else 0.02 * level
+
+
+def _floor(series: int, level: Floats) -> Floats | float:
+    if series == VOLTAGE:
         return 500.0  # half a volt, in millivolts
-    if statistic.series == RESIDUAL:
+    if series == RESIDUAL:
         return 50.0  # a twentieth of the band's half width, in thousandths
     return 0.05 * level
 
 
-def _values(
-    window: Window,
-    tables: dict[tuple[int, str], NDArray[np.int64]],
-    statistic: Statistic,
-    m: NDArray[np.int64],
-    places: NDArray[np.int64],
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """The statistic with its window ending at `places`, and where at least half of its slots are known."""
-    w, k = statistic.window, statistic.series
-    count = _table(window, tables, k, "count")
-    width = count.shape[1]
-    end = m[:, None] * width + places + 1
-    inside = places + 1 >= w
-    begin = np.where(inside, end - w, end)
-    known = count.ravel()[end] - count.ravel()[begin]
-    valid = inside & (2 * known >= w)
-    if statistic.how in ("max", "min"):
-        levels = w.bit_length() - 1
-        table = _table(window, tables, k, f"{statistic.how}{levels}").ravel()
-        pick = np.maximum if statistic.how == "max" else np.minimum
-        wide = m[:, None] * (width - 1)
-        ends = wide + places
-        starts = np.where(inside, ends - w + (1 << levels), ends)
-        code = pick(table[ends], table[starts])
-        return decode(code.astype(np.int16)).astype(np.float64), valid & (np.abs(code) != -int(MISSING))
-    table = _table(window, tables, k, statistic.how).ravel()
-    return (table[end] - table[begin]) / np.maximum(known, 1), valid
+class _Look:
+    """Looks statistics up at places of some meters' series; what several of them share is made once."""
+
+    def __init__(self, window: Window, places: NDArray[np.int64]) -> None:
+        self._window = window
+        self._places = places  # (meters, width, lags), counted from the newest change of the profile
+        self._tables: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._flat: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]] = {}
+        self._known: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
+
+    def _span(self, length: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Flat places of a window's end and begin in running sums over `length` + HOT slots, and if it is inside."""
+        if (length, w) not in self._flat:
+            width = length + HOT + 1
+            places = np.minimum(length + self._places, width - 2)
+            inside = places + 1 >= w
+            end = np.arange(len(places))[:, None, None] * width + np.maximum(places, -1) + 1
+            self._flat[length, w] = (end, np.where(inside, end - w, end), inside)
+        return self._flat[length, w]
+
+    def _count(self, k: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """How many slots of the window are known, and where they are enough."""
+        if (k, w) not in self._known:
+            end, begin, inside = self._span(LENGTHS[k], w)
+            count = _table(self._window, self._tables, k, "count").ravel()
+            known = count.take(end) - count.take(begin)
+            self._known[k, w] = (known, inside & (2 * known >= w))
+        return self._known[k, w]
+
+    def up(self, k: int, how: str, w: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """The statistic with its window ending at the places, and where at least half of its slots are known."""
+        end, begin, _ = self._span(LENGTHS[k], w)
+        known, valid = self._count(k, w)
+        if how in ("max", "min"):
+            levels = w.bit_length() - 1
+            table = _table(self._window, self._tables, k, f"{how}{levels}")
+            row = np.arange(len(table))[:, None, None]  # these tables are one shorter a meter
+            last = end - row - 1
+            code = table.ravel().take(np.maximum(last, 0))
+            if w != 1 << levels:
+                first = np.where(valid, last - w + (1 << levels), np.maximum(last, 0))
+                pick = np.maximum if how == "max" else np.minimum
+                code = pick(code, table.ravel().take(first))
+            return decode(code.astype(np.int16)).astype(np.float64), valid & (np.abs(code) != -int(MISSING))
+        table = _table(self._window, self._tables, k, how).ravel()
+        return (table.take(end) - table.take(begin)) / np.maximum(known, 1), valid
 
 
 def _table(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: int, how: str) -> NDArray[np.int64]:
@@ -245,21 +311,24 @@ def _table(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: 
 
 def _quartiles(values: Floats, least: int) -> Floats:
     """Median, lower and upper quartile over the last axis, NaN left out; (…, c) → (3, …)."""
-    count = (~np.isnan(values)).sum(axis=-1)
     ordered = np.sort(values, axis=-1)  # NaN last
+    width = ordered.shape[-1]
+    flat = ordered.reshape(-1, width)
+    count = (width - np.isnan(flat).sum(axis=1)).astype(np.int64)
     safe = np.maximum(count, 1)
+    row = np.arange(len(flat)) * width
 
     def at(place: NDArray[np.int64]) -> Floats:
-        return np.take_along_axis(ordered, place[..., None], axis=-1)[..., 0]
+        picked: Floats = flat.ravel().take(row + place)
+        return picked
 
-    middle = (at((safe - 1) // 2) + at(safe // 2)) / 2
-    out = np.stack([middle, at(safe // 4), at((3 * safe) // 4 - (safe % 4 == 0))])
+    out = np.stack([(at((safe - 1) // 2) + at(safe // 2)) / 2, at(safe // 4), at((3 * safe) // 4 - (safe % 4 == 0))])
     out[:, count < least] = np.nan
-    return out
+    return out.reshape(3, *values.shape[:-1])
 
 
-def _deviation(values: Floats, floors: Floats) -> Floats:
-    """(s, n, 1 + c) with the judged value first → (s, n): (value - median) / (robust spread + floor)."""
-    middle, low, high = _quartiles(values[:, :, 1:], LEAST_CONTEXT)
-    distance: Floats = (values[:, :, 0] - middle) / ((high - low) / 1.349 + floors)
+def _deviation(now: Floats, context: Floats, floors: Floats) -> Floats:
+    """How far `now` (s, n) is from its context (s, n, neighbours, lags), in robust spreads and `floors` (s, n)."""
+    middle, low, high = _quartiles(context.reshape(*now.shape, -1), LEAST_CONTEXT)
+    distance: Floats = (now - middle) / ((high - low) / 1.349 + floors)
     return distance

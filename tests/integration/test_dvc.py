@@ -38,7 +38,7 @@ SMALL = {
     }},
     "forest": {"trees": 8, "sample": 128},
     "sequence": {"filters": 4, "epochs": 1, "segments": 200},
-    "calibrate": {"copies": 1, "iterations": 8, "folds": 2, "faults_per_month": 12.0},
+    "calibrate": {"faults": 1, "iterations": 8, "folds": 2, "faults_per_month": 12.0},
     "evaluate": {"copies": 1, "faults_per_month": 6.0},
     "seed_3sigma": {"k": 3.0, "units": 4, "epochs": 1, "windows": 500},
 }  # fmt: skip

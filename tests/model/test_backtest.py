@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400
 SMALL = FitParams(
-    trees=10, sample=128, filters=4, epochs=1, segments=60, copies=1, faults_per_month=10.0, iterations=8, folds=2
+    trees=10, sample=128, filters=4, epochs=1, segments=60, faults=1, faults_per_month=10.0, iterations=8, folds=2
 )
 VERDICTS = ["meter_id", "at", "status", "score", "threshold", "anomalous", "expected_kw", "lower_kw", "upper_kw"]
 EVENTS = ["meter_id", "start_at", "end_at", "peak_at", "severity", "kind"]

@@ -217,7 +217,7 @@ def calibrated(bundle: Path, train: Series, quiet: Series, out: Path) -> dict[st
     out.mkdir()
     return stage.calibrate(
         DetectorParams(), Trees(bundle / "forest.treelite", -1.0), bundle / "sequence.onnx", [train], [quiet], out,
-        copies=1, per_month=12.0, iterations=8, folds=2, seed=3,
+        faults=1, per_month=12.0, iterations=8, folds=2, seed=3,
     )  # fmt: skip
 
 

@@ -33,8 +33,8 @@ def test_the_shipped_parameters_are_the_librarys_defaults() -> None:
     assert (sizes.filters, sizes.epochs, sizes.segments) == (
         told.sequence.filters, told.sequence.epochs, told.sequence.segments,
     )  # fmt: skip
-    assert (sizes.copies, sizes.faults_per_month, sizes.iterations, sizes.folds) == (
-        told.calibrate.copies, told.calibrate.faults_per_month, told.calibrate.iterations, told.calibrate.folds,
+    assert (sizes.faults, sizes.faults_per_month, sizes.iterations, sizes.folds) == (
+        told.calibrate.faults, told.calibrate.faults_per_month, told.calibrate.iterations, told.calibrate.folds,
     )  # fmt: skip
 
 

@@ -61,7 +61,8 @@ def test_what_is_usual_equals_its_slow_twin(seed: int, missing: float, flagged: 
         found = np.stack(slot_context(laid, np.full(len(slot), m), slot))  # (3, 2, n)
         for i, one in enumerate(slot.tolist()):
             for row, lags in enumerate((DAYS, WEEKS)):
-                expected = naive.usual(laid, m, one, lags.tolist())
+                near = [lag + beside for lag in lags.tolist() for beside in (-1, 0, 1)]
+                expected = naive.usual(laid, m, one, near)
                 assert found[:, row, i].tolist() == pytest.approx(expected or [math.nan] * 3, rel=0, nan_ok=True)
 
 
