@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench repro mlflow lock
+.PHONY: help setup demo test test-long check bench repro study mlflow lock
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock'
@@ -29,6 +29,10 @@ check: setup ## lint, format, types and the import contract; changes nothing
 repro: setup ## data to registered model: dvc repro, with the shipped year
 	$(BIN)/dvc repro
 
+study: setup ## the long comparison, after repro: public detectors, ablations, seeds; about half an hour
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r requirements-study.lock
+	$(BIN)/python -m training.study
+
 mlflow: setup ## open the MLflow UI on http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
 
@@ -40,6 +44,7 @@ bench: setup ## the benchmarks; raw output goes to benchmarks/results
 lock: setup ## resolve the locks again from pyproject.toml; versions stay where they can (rm requirements.lock: newest)
 	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra serve --constraints requirements.lock --output-file requirements-serve.lock
+	$(LOCK) --group study --constraints requirements.lock --output-file requirements-study.lock
 	printf 'uv==%s\nsetuptools\nwheel\n' "$$($(BIN)/uv --version | cut -d ' ' -f 2)" | \
 		$(LOCK) - --constraints requirements.lock --output-file requirements-setup.lock
 	$(BIN)/python -m streaming.jars

@@ -70,8 +70,8 @@ def page(found: Figures, counts: Mapping[str, int], budget: float) -> str:
         cells = [f"{own['recall']:.1%}", _cell(own.get("precision"), ".2f"), _cell(own.get("delay_h"), ".2f"),
                  _cell(own.get("shipped_recall"), ".1%"),
                  _cell(own.get("shipped_false_alarms_a_month"), ".2f")]  # fmt: skip
-        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
-    lines += ["", "| kind of fault | how many | " + " | ".join(TITLES[name] for name in names) + " |"]
+        lines.append(f"| {TITLES.get(name, name)} | " + " | ".join(cells) + " |")
+    lines += ["", "| kind of fault | how many | " + " | ".join(TITLES.get(name, name) for name in names) + " |"]
     lines.append("|---" * (len(names) + 2) + "|")
     by_name = {name: recalls(values) for name, values in found.items()}
     for kind in sorted(counts):
@@ -98,13 +98,13 @@ def log(
     run.overall({**grouped(ours), **{f"by_detector_recall/{name}": values["recall"] for name, values in found.items()}})
     beside = []
     for name, values in found.items():
-        with run.beside(name, TITLES[name]) as one:
+        with run.beside(name, TITLES.get(name, name)) as one:
             one.metrics(grouped({key: value for key, value in values.items() if key != "faults"}))
             beside.append(one.run_id)
-    kinds = {TITLES[name]: recalls(values) for name, values in found.items()}
+    kinds = {TITLES.get(name, name): recalls(values) for name, values in found.items()}
     title = f"Share of faults found at {budget:g} false alarm a meter and month"
     run.figure(figures.recall_by_kind(kinds, counts, title), "recall_by_kind")
-    lines = {TITLES[name]: (np.array(alarms), np.array(recall)) for name, (alarms, recall) in curves.items()}
+    lines = {TITLES.get(name, name): (np.array(alarms), np.array(recall)) for name, (alarms, recall) in curves.items()}
     run.figure(figures.recall_against_alarms(lines), "recall_against_alarms")
     text = page(found, counts, budget)
     run.text(text, "reports/comparison.md")

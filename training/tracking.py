@@ -133,7 +133,8 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
     """
     client, experiment = _store(load())
     origin = {**lineage.revision(), **lineage.lock_hash(), **(tags or {})}
-    parent = _parent(client, experiment, origin)
+    command = ("study", "make study") if name == "study" else ("repro", "dvc repro")
+    parent = _parent(client, experiment, origin, *command)
     with _nested(client, experiment, parent, name, {"stage": name}) as run:
         run.tags(origin)
         run.params(params)
@@ -179,14 +180,14 @@ def _store(settings: Settings) -> tuple[MlflowClient, str]:
     return client, str(known.experiment_id)
 
 
-def _parent(client: MlflowClient, experiment: str, origin: Mapping[str, str]) -> str:
+def _parent(client: MlflowClient, experiment: str, origin: Mapping[str, str], kind: str, command: str) -> str:
     token = lineage.repro()
     found = client.search_runs([experiment], f"tags.repro = '{token}'", max_results=1)
     if found:
         client.update_run(found[0].info.run_id, "RUNNING")  # the stage before had ended it
         return str(found[0].info.run_id)
-    name = f"repro {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} {origin.get('git_revision', '')[:7]}".strip()
-    tags = {**_started("dvc repro"), "repro": token, **origin}
+    name = f"{kind} {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} {origin.get('git_revision', '')[:7]}".strip()
+    tags = {**_started(command), "repro": token, **origin}
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 
 

@@ -1,0 +1,154 @@
+"""The long comparison: public detectors, ablations and several seeds, on the same faults and in the same MLflow view.
+
+`make study` runs it after `dvc repro`: it judges with the bundle that is there. Ablations are of the slow part, which
+injected faults teach: its statistics without teaching, and the weigher with one kind left out of teaching, which is
+then looked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meterwatch.detection.alarms import Scored
+from meterwatch.detection.detector import Detector
+from meterwatch.detection.evaluation import recall_at_budget, recall_at_budgets
+from meterwatch.detection.forest import Trees
+from meterwatch.detection.novelty import novel_from_start
+from meterwatch.detection.rounds import Models, Trace
+from training import comparison, prepared, seed_3sigma, tracking
+from training.baselines import BASELINES
+from training.calibrate import Rows, inject_all, rows, teach, weigh
+from training.checks import cadence_s
+from training.evaluate import CURVE_BUDGETS, OURS, REPORTS, detectors, figures_of, judge
+from training.native import BUNDLE
+from training.params import load
+from training.stages import command
+from training.traces import observe_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from meterwatch.detection.faults import Label
+    from training.evaluate import Judged
+    from training.params import Calibrate
+    from training.prepared import Prepared
+
+    Floats = NDArray[np.float64]
+
+SEEDS = 3  # independent sets of faults
+REPORT = REPORTS / "study.json"
+UNTAUGHT = "statistics-untaught"
+
+
+def without_teaching(trace: Trace) -> Floats:
+    """The largest statistic of each judged slot: nothing was weighed."""
+    largest: Floats = np.nan_to_num(np.concatenate(trace.deviations), nan=-np.inf).max(axis=1).astype(np.float64)
+    return largest
+
+
+def slots_scored(copies: Sequence[Judged], score: Callable[[Trace], Floats], kind: str | None = None) -> list[Scored]:
+    """Slow scores of each copy; `kind`: only its faults are looked for, the others are in no one's way."""
+    out = []
+    for copy in copies:
+        at = np.concatenate(copy.trace.slot_at)
+        told = novel_from_start(np.zeros(len(at), np.int64), at, score(copy.trace))
+        if kind is None:
+            out.append(Scored(at, told, copy.labels, cadence_s(at)))
+            continue
+        others = [label for label in copy.labels if label.kind != kind]
+        clear = ~np.any([(at >= one.start_at) & (at <= one.end_at + 86_400) for one in others] or [at < 0], axis=0)
+        mine = [label for label in copy.labels if label.kind == kind]
+        out.append(Scored(at[clear], told[clear], mine, cadence_s(at)))
+    return out
+
+
+def left_out(data: Prepared, detector: Detector, told: Calibrate, copies: Sequence[Judged]) -> dict[str, float]:
+    """Kind → share found by a weigher that was never shown it."""
+    judge_only = Models(sequence=detector.models.sequence, forest=Trees(BUNDLE / "forest.treelite", -1.0))
+    blank = Detector(detector.params, judge_only)
+    train = [data.part("train")]
+    ordinary = rows(observe_all(blank, train), [[]])
+    taught: list[tuple[Rows, list[Label]]] = []
+    while sum(len(labels) for _, labels in taught) < told.faults:
+        changed, labels = inject_all(train, told.seed * 31 + len(taught), told.faults_per_month)
+        taught.append((rows(observe_all(blank, changed), labels), labels[0]))
+    found = {}
+    for kind in sorted({label.kind for _, labels in taught for label in labels}):
+        shown = [_shown(part, labels, kind) for part, labels in taught]
+        model = teach([ordinary, *shown], iterations=told.iterations, seed=told.seed)
+        scored = slots_scored(copies, partial(_weighed, model), kind)
+        if any(one.labels for one in scored):
+            found[kind] = recall_at_budget(scored).counted.recall
+    return found
+
+
+def _weighed(model: Any, trace: Trace) -> Floats:  # noqa: ANN401 - scikit-learn has no types
+    return weigh(model, rows(trace, [[]]).features)
+
+
+def _shown(part: Rows, labels: Sequence[Label], kind: str) -> Rows:
+    """What a copy teaches when one kind of fault is left out."""
+    keep = part.label == 1
+    for label in labels:
+        if label.kind == kind:
+            keep &= (part.at < label.start_at) | (part.at > label.end_at)
+    return Rows(part.meter[keep], part.at[keep], part.features[keep], part.label[keep], part.weight[keep])
+
+
+def main() -> None:
+    """Run the study."""
+    told, data = load(), prepared.read()
+    detector = Detector.load(BUNDLE)
+    budget = told.evaluate.budget
+    history = data.part("train", "calibrate")
+    asked = {"study": {"seeds": SEEDS, "copies": told.evaluate.copies, "budget": budget}}
+    with tracking.stage("study", asked, {**data.tags, "bundle_sha256": detector.bundle_hash}) as run:
+        run.uses(data, "evaluate")
+        baseline = seed_3sigma.fit(data.part("train").channels[0], told.seed_3sigma)
+        scored: dict[str, list[Scored]] = {}
+        by_seed: dict[str, list[float]] = {}
+        judged: list[Judged] = []
+        for seed in range(1, SEEDS + 1):
+            other = told.evaluate.model_copy(update={"seed": told.evaluate.seed + 1000 * seed})
+            _, copies = judge(detector, data, other)
+            judged += copies
+            mine = detectors(copies, baseline)
+            mine[UNTAUGHT] = slots_scored(copies, without_teaching)
+            for name, answer in BASELINES.items():
+                print(f"study: seed {seed} of {SEEDS}, {name}", flush=True)
+                answers = [answer(history, copy.series) for copy in copies]
+                mine[name] = [
+                    Scored(at, score, copy.labels, cadence_s(at))
+                    for (at, score), copy in zip(answers, copies, strict=True)
+                ]
+            for name, meters in mine.items():
+                scored.setdefault(name, []).extend(meters)
+                by_seed.setdefault(name, []).append(recall_at_budget(meters, budget).counted.recall)
+        shipped = {OURS: detector.params.threshold, seed_3sigma.NAME: told.seed_3sigma.k}
+        found = figures_of(scored, shipped, budget)
+        counts = Counter(label.kind for copy in judged for label in copy.labels)
+        curves = {
+            name: (CURVE_BUDGETS, [at.counted.recall for at in recall_at_budgets(meters, CURVE_BUDGETS)])
+            for name, meters in scored.items()
+        }
+        comparison.log(run, found, curves, counts, budget)
+        print("study: each kind left out of teaching", flush=True)
+        unseen = left_out(data, detector, told.calibrate, judged)
+        run.metrics({f"left_out_recall/{kind}": value for kind, value in unseen.items()})
+        report = {"detectors": found, "recall_by_seed": by_seed, "left_out_of_teaching": unseen}
+        REPORT.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+        run.file(REPORT, "reports")
+        for name, values in found.items():
+            spread = ", ".join(f"{value:.1%}" for value in by_seed[name])
+            print(f"study: {name:20} finds {values['recall']:.1%} of {sum(counts.values())} (by seed {spread})")
+
+
+if __name__ == "__main__":
+    command(main)
