@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from training import comparison, prepared, seed_3sigma, tracking
 from training.baselines import BASELINES
 from training.calibrate import Rows, inject_all, rows, teach, weigh
 from training.checks import cadence_s
-from training.evaluate import CURVE_BUDGETS, OURS, REPORTS, detectors, figures_of, judge
+from training.evaluate import CURVE_BUDGETS, OURS, detectors, figures_of, judge
 from training.native import BUNDLE
 from training.params import load
 from training.stages import command
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SEEDS = 3  # independent sets of faults
-REPORT = REPORTS / "study.json"
+REPORT = Path("benchmarks/results/study.json")
 UNTAUGHT = "statistics-untaught"
 
 

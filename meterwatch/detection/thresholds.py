@@ -21,6 +21,8 @@ MONTH_DAYS = 30.44
 # A score is the rarer of a reading's own surprise (fast) and of the last closed slot's (slow). Single readings surprise
 # often in a household, and say less than a quarter hour does: by so much, in log10 of months, theirs must be rarer.
 FAST_GIVES = 1.5
+# Of a tail, in units of the score: quiet days that hardly differ do not make the first one that does a marvel.
+LEAST_SCALE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Tail:
         keep = np.unique(np.linspace(0, n - 1, min(n, knots)).round().astype(int))
         edge = values[int(0.9 * (n - 1))]
         excess = values[values > edge] - edge
-        scale = max(float(excess.mean()) if len(excess) else 0.0, 1e-3)
+        scale = max(float(excess.mean()) if len(excess) else 0.0, LEAST_SCALE)
         # The tail goes through the upper decile; above it the sample's own steps would be noise.
         body = keep[values[keep] <= edge]
         xs, first = np.unique(values[body], return_index=True)

@@ -11,10 +11,10 @@ from meterwatch.detection.detector import Detector
 from meterwatch.detection.faults import inject_one
 from tests.households import START, household
 from tests.streams import Caller, one_meter
+from training.fit import FitParams, fit
+from training.series import Series
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 DAY = 86_400
@@ -22,9 +22,21 @@ AT, CHANNELS = household(24, seed=9)  # a household that the bundle has not seen
 
 
 @pytest.fixture(scope="module")
-def detector(bundle: Path) -> Detector:
-    """Small models of another household."""
-    return Detector.load(bundle)
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    """Models of another household that were taught with faults enough to know most kinds."""
+    at, channels = household(days=42, seed=7)
+    sizes = FitParams(
+        trees=25,
+        sample=256,
+        filters=8,
+        epochs=2,
+        segments=400,
+        faults=120,
+        faults_per_month=8.0,
+        iterations=60,
+        folds=2,
+    )
+    return Detector.load(fit([Series("taught", at, channels)], sizes, tmp_path_factory.mktemp("taught")))
 
 
 def scores(detector: Detector, channels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -32,7 +44,7 @@ def scores(detector: Detector, channels: NDArray[np.float64]) -> NDArray[np.floa
     return Caller(detector).ask(ids, readings).verdicts.score
 
 
-@pytest.mark.parametrize("kind", ["left_on", "night_use", "noise"])
+@pytest.mark.parametrize("kind", ["left_on", "noise", "outage", "stuck"])
 def test_a_plain_fault_stands_out(detector: Detector, kind: str) -> None:
     """Its highest score is above all of the calm days; before it nothing differs."""
     at = START + 18 * DAY + 18 * 3600
