@@ -59,3 +59,9 @@ def test_equal_days_and_unknown_scores() -> None:
     assert low < at < high
     told = tail.period(np.array([[np.nan, 2.0], [np.nan, 1.0]]))
     assert np.isnan(told).tolist() == [[True, False], [True, False]]
+
+
+def test_days_that_hardly_differ_make_no_marvel_of_the_next() -> None:
+    tail = Tail.fit(2.0 + 1e-6 * np.arange(60))
+    ordinary, next_one = tail.period(np.array([2.0, 2.1]))
+    assert 0 < next_one - ordinary < 1.5  # not thirty times as seldom for a tenth of what the weigher says
