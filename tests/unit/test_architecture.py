@@ -73,24 +73,27 @@ def test_packages_are_listed_and_all_there() -> None:
 
 
 def test_every_import_is_declared() -> None:
-    declared = {canonicalize_name(Requirement(text).name) for text in _requirements()}
+    groups = [text for group in project()["dependency-groups"].values() for text in group]
+    declared = {canonicalize_name(Requirement(text).name) for text in [*_requirements(), *groups]}
     known = packages_distributions()
     missing = {}
     for path in modules():
         for name in _imports(path) - set(PACKAGES) - sys.stdlib_module_names:
-            if not declared & {canonicalize_name(one) for one in known.get(name, [])}:
+            if not declared & {canonicalize_name(one) for one in known.get(name, [name])}:
                 missing[name] = str(path.relative_to(ROOT))
     assert missing == {}
 
 
 def test_the_lock_holds_every_requirement_with_its_hash() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    locked = {
-        canonicalize_name(name)
-        for name in re.findall(r"^([\w.\[\]-]+)==[^ ]+ \\\n +--hash=sha256:", lock, re.MULTILINE)
-    }
-    assert {canonicalize_name(Requirement(text).name) for text in _requirements()} - locked == set()
-    assert len(locked) == len(re.findall(r"^[\w.\[\]-]+==", lock, re.MULTILINE))
+    studied = project()["dependency-groups"]["study"]
+    for name, asked in (("requirements.lock", _requirements()), ("requirements-study.lock", studied)):
+        lock = (ROOT / name).read_text()
+        locked = {
+            canonicalize_name(one)
+            for one in re.findall(r"^([\w.\[\]-]+)==[^ ]+ \\\n +--hash=sha256:", lock, re.MULTILINE)
+        }
+        assert {canonicalize_name(Requirement(text).name) for text in asked} - locked == set()
+        assert len(locked) == len(re.findall(r"^[\w.\[\]-]+==", lock, re.MULTILINE))
 
 
 @pytest.mark.parametrize("lock", sorted(ROOT.glob("requirements*.lock")), ids=lambda path: path.name)
