@@ -43,7 +43,7 @@ def half_hourly(series: Series) -> Series:
     return Series(series.meter_id, series.at[keep], alone)
 
 
-def best_of(rounds: int, run: Callable[[], int]) -> list[float]:
+def rates_of(rounds: int, run: Callable[[], int]) -> list[float]:
     """Readings a second of each round, rising."""
     out = []
     for _ in range(rounds):
@@ -84,7 +84,8 @@ def main() -> None:
     detector, series = Detector.load(told.bundle), prepared.read().series
     start = int(series.at[0])
     minutes = series.between(start, start + BULK_DAYS * DAY_S)
-    others = [Series(f"m{i}", (h := half_hourly(minutes)).at, h.channels) for i in range(HALF_HOURLY)]
+    seldom = half_hourly(minutes)
+    others = [Series(f"m{i}", seldom.at, seldom.channels) for i in range(HALF_HOURLY)]
 
     def observe(meters: list[Series]) -> int:
         nothing: list[Any] = [None] * len(meters)
@@ -101,8 +102,8 @@ def main() -> None:
         begin = time.perf_counter()
         forest.score_samples(row[None])
         alone.append(1000 * (time.perf_counter() - begin))
-    bulk, many = best_of(ROUNDS, lambda: observe([minutes])), best_of(ROUNDS, lambda: observe(others))
-    peer = best_of(1, lambda: len(forest.score_samples(rows)))
+    bulk, many = rates_of(ROUNDS, lambda: observe([minutes])), rates_of(ROUNDS, lambda: observe(others))
+    peer = rates_of(1, lambda: len(forest.score_samples(rows)))
     single = one_by_one(detector, history, live)
     lines = [
         f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, one process",

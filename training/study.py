@@ -23,7 +23,7 @@ from meterwatch.detection.novelty import novel_from_start
 from meterwatch.detection.rounds import Models, Trace
 from training import comparison, prepared, seed_3sigma, tracking
 from training.baselines import BASELINES
-from training.calibrate import Rows, inject_all, rows, teach, weigh
+from training.calibrate import MOST_COPIES, Rows, inject_all, rows, teach, weigh
 from training.checks import cadence_s
 from training.evaluate import CURVE_BUDGETS, OURS, detectors, figures_of, judge
 from training.native import BUNDLE
@@ -77,7 +77,7 @@ def left_out(data: Prepared, detector: Detector, told: Calibrate, copies: Sequen
     train = [data.part("train")]
     ordinary = rows(observe_all(blank, train), [[]])
     taught: list[tuple[Rows, list[Label]]] = []
-    while sum(len(labels) for _, labels in taught) < told.faults:
+    while sum(len(labels) for _, labels in taught) < told.faults and len(taught) < MOST_COPIES:
         changed, labels = inject_all(train, told.seed * 31 + len(taught), told.faults_per_month)
         taught.append((rows(observe_all(blank, changed), labels), labels[0]))
     found = {}
