@@ -6,6 +6,7 @@ second ensemble. Both judge a row and a batch alike, to the last bit.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,3 +37,37 @@ class Trees:
             return np.zeros(0)
         out = gtil.predict(self._model, np.ascontiguousarray(rows, np.float32), nthread=1, pred_margin=True)
         return self._sign * np.asarray(out, np.float64).reshape(len(rows), -1)[:, -1]
+
+    def shares(self, row: NDArray[np.float64], plain: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much each feature of a row adds to its score beyond that of a plain one, (features,) each.
+
+        Shapley values with a single reference (Sundararajan and Najmi 2020, arXiv 1908.08474), exact: they sum to
+        `score(row) - score(plain)`. A leaf that is reached where the features A are the row's and B the plain one's
+        is a game of A against B, whose values are known. Neither row may hold NaN.
+        """
+        out = np.zeros(len(row))
+        own, other = (values.astype(np.float32).astype(np.float64).tolist() for values in (row, plain))
+        for number in range(self._model.num_tree):
+            tree = self._model.get_tree_accessor(number)
+            fields = ("cleft", "cright", "split_index", "threshold", "leaf_value")
+            left, right, feature, threshold, value = (tree.get_field(name).tolist() for name in fields)
+            ways: list[tuple[int, frozenset[int], frozenset[int]]] = [(0, frozenset(), frozenset())]
+            while ways:
+                node, mine, theirs = ways.pop()
+                if left[node] < 0:
+                    a, b = len(mine), len(theirs)
+                    for k in mine:
+                        out[k] += value[node] / (a * math.comb(a + b, a))
+                    for k in theirs:
+                        out[k] -= value[node] / (b * math.comb(a + b, b))
+                    continue
+                k = feature[node]
+                here, there = (left if values[k] <= threshold[node] else right for values in (own, other))
+                if here is there or k in mine:
+                    ways.append((here[node], mine, theirs))
+                elif k in theirs:
+                    ways.append((there[node], mine, theirs))
+                else:
+                    ways += [(here[node], mine | {k}, theirs), (there[node], mine, theirs | {k})]
+        averaged = bool(self._model.get_header_accessor().get_field("average_tree_output")[0])
+        return self._sign * (out / self._model.num_tree if averaged else out)

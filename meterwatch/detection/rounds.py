@@ -52,14 +52,19 @@ class Trace:
     slot_at: list[Ints] = field(default_factory=list)  # time of the reading that closed the slot
     deviations: list[Floats] = field(default_factory=list)  # (n, statistics)
     forest: list[Floats] = field(default_factory=list)  # (n,)
-    weighed: list[Floats] = field(default_factory=list)  # (n,) raw output of the weigher
+    raw: list[Floats] = field(default_factory=list)  # (n,) output of the weigher
+    weighed: list[Floats] = field(default_factory=list)  # (n,) less what the last day had told already
+    usual: list[Floats] = field(default_factory=list)  # (4, statistics, n) as `deviations` fills it
     past: list[tuple[Ints, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], Ints]] = field(
         default_factory=list
     )  # counts (m,), past and time inputs, target and time (m, length); beyond a meter's count they repeat
     reading_at: list[Ints] = field(default_factory=list)
     reading_meter: list[Ints] = field(default_factory=list)
     residual: list[Floats] = field(default_factory=list)  # in half widths of the band
+    slow: list[Floats] = field(default_factory=list)  # of each reading, log10 of months: its slot's, NaN where stale
+    fast: list[Floats] = field(default_factory=list)  # and its own, the larger one less an offset is the score
     want_inputs: bool = False  # keep the sequence model's inputs and targets in `past`
+    want_usual: bool = False  # keep what each statistic was compared with in `usual`
 
 
 @dataclass(frozen=True, slots=True)

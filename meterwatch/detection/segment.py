@@ -16,7 +16,15 @@ from meterwatch.detection.readings import GAP, SCORED, WARMING_UP
 from meterwatch.detection.sequence import past_inputs, scaled, time_inputs, unscaled, windows
 from meterwatch.detection.slots import DEVIATION, MEAN, decode, encode
 from meterwatch.detection.slotting import FILL, Closing, accumulate, before, close, running_max
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY, Window, deviations, lay_out, slot_context, suspicious
+from meterwatch.detection.statistics import (
+    SLOW_SERIES_ONLY,
+    STATISTICS,
+    Window,
+    deviations,
+    lay_out,
+    slot_context,
+    suspicious,
+)
 from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:
@@ -100,6 +108,9 @@ def judge_segment(
         judged.score[where] = np.where(scored, score, np.nan)
         judged.why[where] = np.where(np.nan_to_num(slow, nan=-np.inf) >= fast, why, FAST)
         _flag(view, scored & (score >= params.threshold))
+        if trace is not None:
+            trace.slow.append(slow)
+            trace.fast.append(fast)
     if trace is not None:
         trace.reading_meter.append(segment.active[view.meter])
         trace.reading_at.append(view.at)
@@ -303,12 +314,15 @@ def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, 
         return
     for k, codes in enumerate(window.codes):
         codes[:, -HOT:] = view.hot["hot"][:, k]
-    features = np.ascontiguousarray(deviations(window, closing.meter[rows], place[rows]).T)
+    usual = np.empty((4, len(STATISTICS), len(rows))) if trace is not None and trace.want_usual else None
+    features = np.ascontiguousarray(deviations(window, closing.meter[rows], place[rows], usual).T)
     closing.why[rows] = np.argmax(np.nan_to_num(features, nan=-np.inf), axis=1)
     if trace is not None:
         trace.slot_meter.append(closing.meter[rows])
         trace.slot_at.append(view.at[closing.by[rows]])
         trace.deviations.append(features.astype(np.float32))
+        if usual is not None:
+            trace.usual.append(usual)
     if models.forest is None:
         return
     looked_at = suspicious(features)
@@ -324,6 +338,7 @@ def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, 
     )
     closing.score[rows] = models.slow.period(weighed)
     if trace is not None:
+        trace.raw.append(raw)
         trace.weighed.append(weighed)
 
 

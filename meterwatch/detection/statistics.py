@@ -154,13 +154,15 @@ def slot_context(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) 
     return out[0], out[1], out[2]
 
 
-def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) -> Floats:
+def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64], usual: Floats | None = None) -> Floats:
     """Every statistic at hot slots `slot` of meters `m` in robust deviations, (n,) → (statistics, n).
 
     Args:
         window: the meters' slots.
         m: rows of `window`, never falling.
         slot: slots since the profile changed.
+        usual: (4, statistics, n), filled where given, in thousandths: each statistic's value, and the median, lower
+            and upper quartile of the context that it was compared with.
     """
     out = np.empty((len(STATISTICS), len(m)))
     rows, first = np.unique(m, return_index=True)
@@ -171,7 +173,8 @@ def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) ->
         owner = np.searchsorted(some, m[part])
         lowest = np.full(len(some), HOT)
         np.minimum.at(lowest, owner, slot[part])
-        out[:, part] = _block(window, some, lowest, owner, slot[part] - lowest[owner])
+        shown = None if usual is None else usual[:, :, part]
+        out[:, part] = _block(window, some, lowest, owner, slot[part] - lowest[owner], shown)
     return out
 
 
@@ -185,7 +188,12 @@ def suspicious(deviation: Floats) -> Floats:
 
 
 def _block(
-    window: Window, m: NDArray[np.int64], lowest: NDArray[np.int64], owner: NDArray[np.int64], column: NDArray[np.int64]
+    window: Window,
+    m: NDArray[np.int64],
+    lowest: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    column: NDArray[np.int64],
+    usual: Floats | None,
 ) -> Floats:
     """Every statistic at slots `lowest[owner] + column` of meters `m[owner]`, (n,) → (statistics, n)."""
     level = window.level[m]
@@ -207,10 +215,24 @@ def _block(
         floors[i] = 0.1 if log else _floor(series, level)
     near = values[:, owner[:, None], column[:, None] + np.arange(3)]
     now, floors = np.ascontiguousarray(near[:, :, 1, 0]), floors[:, owner]
-    days, weeks = (_deviation(now, near.take(lags, axis=3), floors) for lags in (_OF_DAYS, _OF_WEEKS))
-    measure, side = _MEASURE_OF, _SIDES[:, None]
-    nearer: Floats = np.clip(np.fmin(days[measure] * side, weeks[measure] * side), -CLIP, CLIP)
+    contexts = [_quartiles(near.take(lags, axis=3).reshape(*now.shape, -1), LEAST_CONTEXT)
+                for lags in (_OF_DAYS, _OF_WEEKS)]  # fmt: skip
+    side = _SIDES[:, None]
+    days, weeks = (_deviation(now, context, floors)[_MEASURE_OF] * side for context in contexts)
+    if usual is not None:
+        usual[:] = _shown(now, contexts, np.isnan(days) | (weeks <= days), level[owner])
+    nearer: Floats = np.clip(np.fmin(days, weeks), -CLIP, CLIP)
     return nearer
+
+
+def _shown(now: Floats, contexts: list[Floats], weeks: NDArray[np.bool_], level: Floats) -> Floats:
+    """Value and quartiles of the context that counted (`weeks` (statistics, n): that of weeks), (4, statistics, n)."""
+    compared = [np.concatenate([now[None], context])[:, _MEASURE_OF] for context in contexts]
+    out = np.where(weeks, compared[1], compared[0])
+    for k, statistic in enumerate(STATISTICS):
+        if statistic.log:
+            out[:, k] = np.sign(out[:, k]) * np.expm1(np.abs(out[:, k])) * _unit(statistic.series, level)
+    return out
 
 
 def _unit(series: int, level: Floats) -> Floats:
@@ -328,7 +350,7 @@ def _quartiles(values: Floats, least: int) -> Floats:
 
 
 def _deviation(now: Floats, context: Floats, floors: Floats) -> Floats:
-    """How far `now` (s, n) is from its context (s, n, neighbours, lags), in robust spreads and `floors` (s, n)."""
-    middle, low, high = _quartiles(context.reshape(*now.shape, -1), LEAST_CONTEXT)
+    """How far `now` (s, n) is from its context's quartiles (3, s, n), in robust spreads and `floors` (s, n)."""
+    middle, low, high = context
     distance: Floats = (now - middle) / ((high - low) / 1.349 + floors)
     return distance

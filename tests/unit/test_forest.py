@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,3 +76,29 @@ def test_the_weigher_knows_what_is_missing(tmp_path_factory: pytest.TempPathFact
     np.testing.assert_allclose(score, model.decision_function(rows), rtol=1e-4, atol=1e-5)
     assert score[label == 1].mean() > score[label == 0].mean() + 1
     assert Trees(path).score(rows[:0]).tolist() == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_shares_are_the_shapley_values_of_changing_from_plain_to_the_row(
+    forest: tuple[IsolationForest, Trees], seed: int
+) -> None:
+    """Each is its slow twin's: the mean gain over all orders; together they are the whole difference."""
+    rng = np.random.default_rng(seed)
+    plain = rng.normal(0, 2, WIDTH).astype(np.float32).astype(np.float64)
+    row, changed = plain.copy(), rng.choice(WIDTH, 5, replace=False)
+    row[changed] = rng.normal(0, 6, 5).astype(np.float32)
+    subsets = np.array([[bool(number >> k & 1) for k in range(5)] for number in range(32)])
+    games = np.tile(plain, (32, 1))
+    games[:, changed] = np.where(subsets, row[changed], plain[changed])
+    value = forest[1].score(games)
+    shares = forest[1].shares(row, plain)
+    for k in range(5):
+        expected = sum(
+            (value[number | 1 << k] - value[number]) / (5 * math.comb(4, int(subsets[number].sum())))
+            for number in range(32)
+            if not number >> k & 1
+        )
+        assert shares[changed[k]] == pytest.approx(expected, abs=1e-9)
+    assert shares.sum() == pytest.approx(value[31] - value[0], abs=1e-9)
+    assert not shares[np.setdiff1d(np.arange(WIDTH), changed)].any()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meterwatch.detection.memory import LENGTHS
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
-from meterwatch.detection.slots import MAX, MEAN, MIN, MISSING, RESIDUAL, SERIES, encode
+from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISSING, RESIDUAL, RUN, SERIES, VOLTAGE, encode
 from meterwatch.detection.statistics import DAYS, STATISTICS, WEEKS, Window, deviations, lay_out, slot_context
 from tests import naive
 
@@ -81,6 +81,28 @@ def test_deviations_equal_their_slow_twin(seed: int, missing: float, flagged: fl
             assert found[row, i] == pytest.approx(expected[row], rel=1e-12, nan_ok=True), statistic.name
     if missing < 0.5 and flagged < 0.5:  # an absence of three days leaves a few without context
         assert np.isfinite(found).mean() > 0.8
+
+
+@settings(max_examples=5, deadline=None)
+@example(seed=1, missing=0.1, flagged=0.3)
+@cases
+def test_what_a_statistic_was_compared_with_gives_its_deviation(seed: int, missing: float, flagged: float) -> None:
+    """Value, median and quartiles, in the units of the series, are those of the nearer context."""
+    laid = window(seed, missing, flagged)
+    meters, slot = np.repeat([0, 1], 4), np.tile([0, 33, 60, 95], 2)
+    usual = np.empty((4, len(STATISTICS), len(slot)))
+    found = deviations(laid, meters, slot, usual)
+    assert found.tobytes() == deviations(laid, meters, slot).tobytes()
+    for k, statistic in enumerate(STATISTICS):
+        shown = usual[:, k]
+        floor = {VOLTAGE: 500.0, RESIDUAL: 50.0}.get(statistic.series, 0.05 * laid.level[meters])
+        if statistic.log:
+            unit = 1000.0 if statistic.series in (RUN, DEVIATION) else 0.02 * laid.level[meters]
+            shown = np.sign(shown) * np.log1p(np.abs(shown) / unit)
+            floor = 0.1
+        value, middle, low, high = shown
+        distance = statistic.side * (value - middle) / ((high - low) / 1.349 + floor)
+        np.testing.assert_allclose(np.clip(distance, -50, 50), found[k], rtol=1e-9, atol=1e-9, err_msg=statistic.name)
 
 
 @settings(max_examples=8, deadline=None)
