@@ -1,0 +1,226 @@
+"""Exactly once, proven: `python -m benchmarks.kill_storm`, after `dvc repro`; some twenty minutes.
+
+While records with garbage, doubles, contradictions and late readings are sent, broker, service, stream (the Python
+process or its Java) and supervisor are killed with SIGKILL at random moments, two hundred times. Afterwards every table
+is held against a fresh database that read the same topic from its start, in one go and undisturbed. The outcome goes to
+benchmarks/results/kill_storm.txt.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from meterwatch import processes
+from meterwatch.kafka import client_config
+from meterwatch.processes import BROKER, SERVICE, SPARK, STREAM, UP
+from meterwatch.settings import Settings
+from streaming.accounts import broken_identities
+from streaming.records import newest
+from streaming.replay import Replay
+from tests.comparing import compare, differences
+from tests.instances import Instance, wait_for
+from tests.mixtures import Mixture
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+
+    from streaming.replay import Result
+    from tests.comparing import Compared
+
+RESULTS = Path("benchmarks/results/kill_storm.txt")
+SEED = 7
+KILLS = {BROKER: 55, SERVICE: 60, STREAM: 30, SPARK: 30, UP: 25}
+RATE = 100.0  # records a second
+PARTITIONS = 3
+LEAST, MOST = 100, 600  # records in a batch; each start of the supervisor draws its own limit
+SOON = 2.0  # seconds: a kill comes at a random moment within
+AFTER_WORK = 0.6  # so often not before batches were committed since the last kill
+PATIENCE = 300.0  # seconds, for anything
+AGAIN = re.compile(r"the (\w+) (?:was killed|has ended|ended).* it is started again")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a storm left."""
+
+    killed: Counter[str]
+    restarted: Counter[str]  # parts, as the supervisors said
+    result: Result
+    expected: Counter[str]  # what must become of the records
+    accounts: Counter[str]  # what became of them
+    on_topic: bool  # each record is, once, in its meter's order
+    broken: list[str]  # identities
+    tables: dict[str, Compared]  # against the undisturbed database
+    events: int
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong, in words; nothing where exactly once was kept."""
+        found = list(self.broken)
+        if not self.on_topic or self.result.failed:
+            found.append("the topic does not hold what was sent")
+        if self.accounts != self.expected:
+            found.append(f"became {dict(self.accounts)}, expected {dict(self.expected)}")
+        found += [f"{name}: {table}" for name, table in self.tables.items() if differences({name: table})]
+        return found
+
+    def __str__(self) -> str:
+        lines = [f"{'killed':12}{sum(self.killed.values()):>10,}  {_told(self.killed)}"]
+        lines += [f"{'started again':12}{sum(self.restarted.values()):>9,}  {_told(self.restarted)}"]
+        lines += [f"{'sent':12}{self.result.sent:>10,}  on the topic once and in order: {self.on_topic}"]
+        lines += [f"{name:12}{count:>10,}" for name, count in sorted(self.accounts.items())]
+        lines += [f"{'events':12}{self.events:>10,}", "", "table               rows   lost  doubled or different"]
+        lines += [
+            f"{name:16}{table.rows:>8,}{table.only_second:>7,}{table.only_first:>7,}"
+            for name, table in self.tables.items()
+        ]
+        return "\n".join([*lines, "", *(self.faults or ["0 lost, 0 doubled, 0 different"])])
+
+
+class Storm:
+    """One storm on a fresh instance.
+
+    Args:
+        directory: of the instance, and of the undisturbed one.
+        seed: of records, victims and moments.
+        kills: how often each part is killed.
+        rate: of the replay, records a second.
+    """
+
+    def __init__(self, directory: Path, seed: int, kills: Mapping[str, int], rate: float) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._instance = Instance(directory / "storm")
+        self._calm = Instance(directory / "calm")
+        servers = self._instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
+        self._calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = servers
+        self._instance.env["METERWATCH_TRIGGER_SECONDS"] = "0.2"
+        self._settings = Settings(run_dir=self._instance.dir, kafka_bootstrap_servers=servers)
+        self._over = threading.Event()
+        self._mixture = Mixture(seed, self._over)
+        self._results: list[Result] = []
+        self._order = [name for name, count in kills.items() for _ in range(count)]
+        self._rng.shuffle(self._order)
+        self._rate = rate
+
+    def run(self) -> Outcome:
+        """Let it pass, and look at what is left."""
+        try:
+            self._instance.run("broker", "start")
+            admin = AdminClient(client_config(self._settings))
+            admin.create_partitions([NewPartitions("first", PARTITIONS)])["first"].result()
+            replay = Replay(self._settings, self._rate)
+            sending = threading.Thread(target=lambda: self._results.append(replay.run(self._mixture)), daemon=True)
+            sending.start()
+            self._kill_all()
+            self._over.set()
+            sending.join(PATIENCE)
+            return self._outcome()
+        finally:
+            self._over.set()
+            self._calm.end()
+            self._instance.end()
+
+    def _kill_all(self) -> None:
+        up, seen = self._up(), 0
+        for number, victim in enumerate(self._order, 1):
+            if number == 1 or self._rng.random() < AFTER_WORK:
+                wait_for("batches to be committed", lambda seen=seen: self._done() > seen, seconds=PATIENCE)
+            time.sleep(self._rng.uniform(0, SOON))
+            pid = wait_for(f"the {victim}", lambda victim=victim: self._pids().get(victim), seconds=PATIENCE)
+            seen = self._done()
+            os.kill(pid, signal.SIGKILL)
+            if victim == UP:
+                up.wait()
+                up = self._up()
+            print(
+                f"{number:4}/{len(self._order)}  {victim:8} {seen:>9,} of {len(self._mixture.taken):,} done", flush=True
+            )
+        self._over.set()
+        wait_for("all to be done", lambda: self._results and self._done() == len(self._mixture.taken), seconds=PATIENCE)
+        up.send_signal(signal.SIGTERM)
+        if up.wait(PATIENCE):
+            raise SystemExit(f"the supervisor ended with {up.returncode}")
+
+    def _up(self) -> subprocess.Popen[str]:
+        self._instance.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = str(self._rng.randint(LEAST, MOST))
+        return self._instance.spawn("up")
+
+    def _pids(self) -> dict[str, int]:
+        return {part.name: part.pid for part in processes.processes(self._settings)}
+
+    def _done(self) -> int:
+        """Records accounted for; 0 before there is a database."""
+        if not (self._instance.dir / "meterwatch.db").exists():
+            return 0
+        return sum(count for (count,) in self._instance.rows("SELECT records FROM offsets"))
+
+    def _outcome(self) -> Outcome:
+        self._instance.run("broker", "start")
+        service = self._calm.spawn("serve")
+        self._calm.run("stream", "--once")
+        service.terminate()
+        log = (self._instance.dir / "test-up.log").read_text()
+        return Outcome(
+            Counter(self._order),
+            Counter(AGAIN.findall(log)),
+            self._results[0],
+            self._mixture.expected,
+            self._accounts(),
+            self._is_on_topic(),
+            broken_identities(self._settings),
+            compare(self._instance.dir / "meterwatch.db", self._calm.dir / "meterwatch.db"),
+            self._instance.rows("SELECT count(*) FROM events")[0][0],
+        )
+
+    def _accounts(self) -> Counter[str]:
+        ((stored, duplicates),) = self._instance.rows("SELECT sum(stored), sum(duplicates) FROM offsets")
+        refused = self._instance.rows("SELECT reason, count(*) FROM rejected GROUP BY reason")
+        return Counter({"stored": stored, "duplicates": duplicates, **dict(refused)})
+
+    def _is_on_topic(self) -> bool:
+        sent: dict[bytes, list[bytes]] = {}
+        for record in self._mixture.taken:
+            sent.setdefault(record.key, []).append(record.value)
+        found: dict[bytes, list[bytes]] = {}
+        for held in newest(self._settings, len(self._mixture.taken) + 1):
+            found.setdefault(held.key or b"", []).append(held.value or b"")
+        return sent == found
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def main() -> None:
+    """Storm, print, keep."""
+    directory = Path(tempfile.mkdtemp(prefix="meterwatch-storm-"))
+    begun = time.monotonic()
+    outcome = Storm(directory, SEED, KILLS, RATE).run()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    text = f"{machine}; {(time.monotonic() - begun) / 60:.0f} minutes\n\n{outcome}\n"
+    print(text)
+    if outcome.faults:
+        sys.exit(f"not exactly once; what is left lies in {directory}")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(text)
+    shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()
