@@ -136,6 +136,10 @@ class Storm:
             self._calm.end()
             self._instance.end()
 
+    def left(self) -> list[str]:
+        """Processes that are still there."""
+        return [*self._instance.processes(), *self._calm.processes()]
+
     def _kill_all(self) -> None:
         up, seen = self._up(), 0
         for number, victim in enumerate(self._order, 1):

@@ -109,6 +109,19 @@ def running(settings: Settings, name: str) -> Part | None:
     return None
 
 
+def beat(settings: Settings, name: str) -> None:
+    """Show that this part is alive, by the time of its lock file."""
+    os.utime(directory(settings) / name)
+
+
+def newest_beat(settings: Settings, name: str) -> int:
+    """A number that changes with every beat of a part; not a time to compare with a clock, which may be set."""
+    try:
+        return (directory(settings) / name).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def end(settings: Settings, part: Part, seconds: float) -> bool:
     """Ask a part to end, then make it end, each time for so many seconds; whether its lock is free."""
     if part.pid <= 0:  # to the system, 0 is a name for all processes of this terminal

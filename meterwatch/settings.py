@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.run_dir}/meterwatch.db")
         if not self.service_url:
-            object.__setattr__(self, "service_url", f"http://{_reachable(self.host)}:{self.port}")
+            object.__setattr__(self, "service_url", self.own_url)
         if not _is_loopback(self.host) and self.api_keys_file is None:
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would be open to others; set {PREFIX}API_KEYS_FILE, or use 127.0.0.1"
@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         if self.stream_metrics_port == self.port:
             raise ValueError(f"{PREFIX}STREAM_METRICS_PORT and {PREFIX}PORT are both {self.port}; choose two ports")
         return self
+
+    @property
+    def own_url(self) -> str:
+        """Where the service that this instance starts answers."""
+        return f"http://{_reachable(self.host)}:{self.port}"
 
     @property
     def service_urls(self) -> list[str]:

@@ -24,6 +24,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 TRY_AGAIN = frozenset({429, 502, 503, 504})
 ATTEMPTS = 3
+ANSWERED = frozenset({"meter_id", "state", "profile", "verdicts", "events"})
+NO_ANSWER = "what answers is no scoring service, or its answer was cut short"
 LONGEST_WAIT = 10.0  # seconds that a service's Retry-After is followed
 
 
@@ -75,6 +77,14 @@ class Client:
         """Close the connections; closing twice is harmless."""
         self._http.close()
 
+    def alive(self) -> bool:
+        """Whether anything answers, within a second."""
+        try:
+            self._http.get("/healthz", timeout=1.0)
+        except httpx.TransportError:
+            return False
+        return True
+
     def ready(self) -> bool:
         """Whether the service has a model and can read its database."""
         try:
@@ -113,9 +123,12 @@ class Client:
         answer = self._score(sink.getvalue(), ARROW)
         try:
             with pa.ipc.open_stream(answer) as reader:
-                return reader.read_all()
-        except pa.ArrowInvalid as error:
-            raise ServiceUnavailable(f"the service's answer was cut short: {error}") from error
+                told = reader.read_all()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise ServiceUnavailable(f"{self._http.base_url}: {NO_ANSWER}: {error}") from error
+        if not set(told.column_names) >= ANSWERED or b"model_version" not in (told.schema.metadata or {}):
+            raise ServiceUnavailable(f"{self._http.base_url}: {NO_ANSWER}")
+        return told
 
     def _score(self, body: bytes, kind: str) -> bytes:
         headers = {"Content-Type": kind, "Accept": f"{kind}, application/problem+json"}

@@ -13,6 +13,7 @@ import subprocess
 import time
 import uuid
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from meterwatch import processes
 from meterwatch.java import find_or_fetch
-from meterwatch.kafka import client_config
+from meterwatch.kafka import client_config, is_away
 from streaming import topics
 from streaming.children import trim
 from streaming.errors import StreamError
@@ -68,6 +69,31 @@ class Broker:
         self.log = settings.run_dir.absolute() / "logs" / "broker.log"
         self._begins = 0  # where in the log this start's lines begin
 
+    @cached_property
+    def java(self) -> list[str]:
+        """The words that start its Java, looked for and proven once.
+
+        Raises:
+            StreamError: a jar cannot be fetched, or is not the locked one.
+            JavaError: there is no Java.
+        """
+        return [str(find_or_fetch() / "bin/java"), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars(BROKER)))]
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """A client of it, for whoever asks often; it finds the broker again soon after it was away."""
+        return AdminClient({**client_config(self._settings), "reconnect.backoff.max.ms": 200})
+
+    def answers(self) -> bool:
+        """Whether it does, within a second."""
+        if is_away(self._settings.kafka_bootstrap_servers):
+            return False
+        try:
+            self.admin.list_topics(timeout=1.0)
+        except KafkaException:
+            return False
+        return True
+
     def start(self, *, supervised: bool = False, told: threading.Event | None = None) -> Found:
         """Start it, unless it runs, and wait until it answers and has the topic.
 
@@ -83,7 +109,7 @@ class Broker:
         if processes.running(self._settings, processes.BROKER) is None:
             with suppress(processes.RunningError):  # another process was first
                 self._launch(host, port, os.getpid() if supervised else 0)
-        if self._answers(told):
+        if self._came_up(told):
             topics.ensure(self._settings)
         return self.status()
 
@@ -133,11 +159,10 @@ class Broker:
         check_space(self._dir, LEAST_MB)
         holder = processes.take(self._settings, processes.BROKER, supervisor)
         try:
-            java = [str(find_or_fetch() / "bin/java"), *JAVA_OPTIONS, "-cp", os.pathsep.join(map(str, jars(BROKER)))]
             # Kafka refuses an identity that begins with a dash.
             identity = base64.urlsafe_b64encode(b"\x00" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
             places = [str(self._configure(host, port)), str(self._dir / "data"), identity]
-            command = ["sh", "-c", FORMAT_ONCE_AND_RUN, *places, *java]
+            command = ["sh", "-c", FORMAT_ONCE_AND_RUN, *places, *self.java]
             self.log.parent.mkdir(parents=True, exist_ok=True)
             trim(self.log)
             with self.log.open("ab") as log:
@@ -168,13 +193,12 @@ class Broker:
         config.write_text(PROPERTIES.read_text() + "".join(f"{name}={value}\n" for name, value in places.items()))
         return config
 
-    def _answers(self, told: threading.Event | None) -> bool:
-        """Wait until it does; False when told to end meanwhile."""
-        admin = AdminClient({**client_config(self._settings), "reconnect.backoff.max.ms": 200})
+    def _came_up(self, told: threading.Event | None) -> bool:
+        """Wait until it answers; False when told to end meanwhile."""
         deadline = time.monotonic() + READY_SECONDS
         while told is None or not told.is_set():
             try:
-                admin.list_topics(timeout=0.5)
+                self.admin.list_topics(timeout=0.5)
             except KafkaException as error:
                 if processes.running(self._settings, processes.BROKER) is None:
                     raise StreamError(f"Kafka ended at once: {self._last_line()} (see {self.log})") from error

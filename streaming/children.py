@@ -89,6 +89,16 @@ class Child:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}: {self.last_line()}"
         return f"the {self.name} {how}; it is started again"
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it does not run."""
+        return None if self._process is None else self._process.pid
+
+    def kill(self) -> None:
+        """End it and all below it at once; `watch` will say that it died."""
+        if self._process is not None:
+            _sweep(self._process.pid)
+
     def end(self) -> None:
         """Ask it to end, and make it end."""
         if self._process is None:

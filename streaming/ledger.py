@@ -34,13 +34,14 @@ class Topic(NamedTuple):
     ends: Mapping[int, tuple[int, int]]  # partition: (first offset kept, offset after the newest record)
 
 
-def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
+def describe(config: Config, name: str, *, timeout: float = 10.0, admin: AdminClient | None = None) -> Topic:
     """Ask the broker for a topic.
 
     Args:
         config: librdkafka properties, `bootstrap.servers` among them.
         name: the topic.
         timeout: seconds to wait for the broker.
+        admin: a client to use again, of a caller that asks often.
 
     Raises:
         BrokerAwayError: no broker, or no such topic.
@@ -48,7 +49,7 @@ def describe(config: Config, name: str, *, timeout: float = 10.0) -> Topic:
     where = f"topic {name!r} at {config['bootstrap.servers']}"
     if is_away(str(config["bootstrap.servers"])):
         raise BrokerAwayError(f"{where}: nobody answers; {AWAY}")
-    admin = AdminClient(config)
+    admin = admin or AdminClient(config)
     deadline = time.monotonic() + timeout
     while True:
         try:

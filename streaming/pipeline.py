@@ -12,7 +12,9 @@ import os
 import shutil
 import signal
 import threading
+import time
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from py4j.protocol import Py4JError
@@ -20,6 +22,7 @@ from pyspark.errors import PySparkException
 
 from meterwatch.java import find_or_fetch
 from meterwatch.kafka import client_config
+from meterwatch.processes import STREAM, beat
 from meterwatch.settings import PREFIX
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.migrate import database_path
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("meterwatch.stream")
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
 
 class Stopped(Exception):  # noqa: N818
@@ -65,7 +69,7 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
         try:
             topic = _topic(settings, stop, once=once)
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
-            batches = Batches(store, _patient(settings, stop), topic, offsets)
+            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets)
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
@@ -106,34 +110,45 @@ def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
             if not told and not once:
                 LOG.warning("waiting: %s", error)
                 told = True
+        beat(settings, STREAM)
         if stop.wait(1.0):
             raise Stopped
 
 
-def _patient(settings: Settings, stop: threading.Event) -> Callable[[pa.Table], pa.Table]:
-    """Ask the service, however long it is away: nothing is committed meanwhile."""
-    clients = [Client(url) for url in settings.service_urls]
+def _patient(settings: Settings, stop: threading.Event, *, once: bool) -> Callable[[pa.Table], pa.Table]:
+    """Ask the service, however long it is away: nothing is committed meanwhile. With `--once` the patience ends."""
+    clients = [Client(url, attempts=1) for url in settings.service_urls]
 
     def ask(request: pa.Table) -> pa.Table:
-        wait, turn = FIRST_WAIT, 0
+        wait, turn, begun = FIRST_WAIT, 0, time.monotonic()
         while True:
             try:
                 answer = clients[turn % len(clients)].score_table(request)
-            except ServiceUnavailable as error:
+            except (ServiceUnavailable, ServiceRefused) as error:
+                _check_patience(settings, error, time.monotonic() - begun if once else 0.0)
                 if turn == 0:
                     LOG.warning("service away, nothing is committed until it is back: %s", error)
                 turn += 1
                 if stop.wait(wait):
                     raise Stopped from None
                 wait = min(wait * 2, LONGEST_WAIT)
-            except ServiceRefused as error:
-                raise StreamError(f"the service at {settings.service_url} refuses a batch: {error}") from error
             else:
                 if turn:
                     LOG.warning("service is back after %d tries", turn)
                 return answer
 
     return ask
+
+
+def _check_patience(settings: Settings, error: ServiceUnavailable | ServiceRefused, seconds: float) -> None:
+    """Whether asking again may help: it will not where the batch is at fault, nor for ever where a script waits."""
+    if isinstance(error, ServiceRefused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise StreamError(f"the service at {settings.service_url} refuses a batch: {error}") from error
+    if seconds > ONCE_SECONDS:
+        raise StreamError(
+            f"the service at {settings.service_url} has judged nothing for {seconds:.0f} s ({error}); start it with "
+            "`meterwatch serve`, or set METERWATCH_SERVICE_URL; the records are still on the topic"
+        ) from error
 
 
 def _read(
@@ -159,7 +174,8 @@ def _read(
     LOG.info("reading topic %s (id %s) from %s", topic.name, topic.topic_id, begin)
     try:
         query = writer.start()
-        while not stop.wait(0.2) and query.isActive:
+        while not stop.wait(0.2) and query.isActive:  # Spark answers: it is alive
+            beat(settings, STREAM)
             batches.metrics.lag(_lag(query, batches, topic))
         batches.ending = True
         with batches.running:  # the batch on its way is finished first; the next one sees that the end was asked for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import threading
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from meterwatch.settings import Settings
     from streaming.lines import Record
 
-DELIVERY_SECONDS = 120.0  # a broker that is away so long has lost the record, which is reported
+DELIVERY_SECONDS = 120.0  # in a row without an acknowledgement: then the replay gives up, and says so
 BUFFERED = 200_000  # records on their way
 BUFFERED_KB = 128 * 1024
 POLL_EVERY = 10_000  # records, at full speed
@@ -82,16 +83,21 @@ class Replay:
         settings: broker and topic, which is made where it is not there.
         rate: records a second; None for as fast as the broker takes them.
         at_once: so many of the first are sent as fast as that in any case.
+        gives_up: once the broker has been away for long; else it waits for as long as it takes.
 
     Raises:
         StreamError: no broker answers.
     """
 
-    def __init__(self, settings: Settings, rate: float | None = None, at_once: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, rate: float | None = None, at_once: int = 0, *, gives_up: bool = True
+    ) -> None:
         topics.ensure(settings)
         self._topic = settings.kafka_topic
         self._rate = rate
         self._at_once = at_once
+        self._patience = DELIVERY_SECONDS if gives_up else math.inf
+        self._acknowledged, self._heard = 0, time.monotonic()
         self._failure: str | None = None
         self.sent = self.failed = 0
         self.stop = threading.Event()
@@ -103,7 +109,7 @@ class Replay:
                 "queue.buffering.max.messages": BUFFERED,
                 "queue.buffering.max.kbytes": BUFFERED_KB,
                 "linger.ms": 20 if rate is None else 1,
-                "delivery.timeout.ms": int(DELIVERY_SECONDS * 1000),
+                "delivery.timeout.ms": 0,  # for ever: a record is given up with all behind it, or not at all
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
             }
@@ -123,7 +129,7 @@ class Replay:
                 break
             self._send(record)
         while self._producer.flush(TURN) and not self.stop.is_set():
-            pass
+            self._listen()
         waiting = self._producer.flush(TURN)
         self.failed += waiting
         return Result(self.sent, self.sent - self.failed, self.failed, time.monotonic() - begun, self._failure)
@@ -131,6 +137,7 @@ class Replay:
     def _keep_pace(self, due: float) -> None:
         while (early := due - time.monotonic()) > 0 and not self.stop.wait(min(early, TURN)):
             self._producer.poll(0)
+            self._listen()
 
     def _send(self, record: Record) -> None:
         self.sent += 1
@@ -139,12 +146,22 @@ class Replay:
                 self._producer.produce(self._topic, record.value, record.key)
             except BufferError:
                 self._producer.poll(TURN)
+                self._listen()
             except KafkaException as error:  # refused before it was sent, as one that is larger than the broker takes
                 self._failed(error.args[0].str())
                 return
             else:
                 return
         self.sent -= 1
+
+    def _listen(self) -> None:
+        """Stop where records wait and none has been acknowledged for too long."""
+        acknowledged, now = self.sent - len(self._producer), time.monotonic()
+        if acknowledged != self._acknowledged or not len(self._producer):
+            self._acknowledged, self._heard = acknowledged, now
+        elif now - self._heard > self._patience:
+            self._failure = self._failure or f"the broker has been away for {self._patience:.0f} s"
+            self.stop.set()
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from meterwatch import processes
-from meterwatch.java import JavaError, find_or_fetch
+from meterwatch.java import JavaError
 from meterwatch.kafka import client_config
 from meterwatch.storage import models, queries
 from meterwatch.storage.migrate import database_path, migrate
@@ -22,11 +22,12 @@ from streaming import accounts
 from streaming.broker import Broker, check_free, check_space
 from streaming.children import Child, Patience, clear, trim
 from streaming.errors import StreamError
-from streaming.jars import BROKER, CONNECTOR, jars
+from streaming.jars import CONNECTOR, jars
 from streaming.ledger import BrokerAwayError, Topic, describe, starting_offsets
 from streaming.metrics import HOST as METRICS_HOST
 from streaming.replay import Replay, Result, told_failures
 from streaming.status_line import StatusLine, summary
+from streaming.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 LEAST_MB = 500
 TICK = 0.2
 LOOK = 0.5  # seconds between two looks at the counts
+READY_SECONDS, LOOK_SECONDS = 10.0, 2.0  # that is waited for the broker's answer at the start, and at a look
 REPLAY_SECONDS = 5.0  # to end
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -69,9 +71,10 @@ def up(
         StreamError, RunningError, JavaError, DatabaseError: it cannot start, or a part of it fails again and again.
     """
     with processes.registered(settings, processes.UP):
-        _check(settings)  # Ctrl-C ends this at once: nothing has been started yet
+        broker = Broker(settings)
+        _check(settings, broker)  # Ctrl-C ends this at once: nothing has been started yet
         with _told_to_end() as told:
-            supervisor = Supervisor(settings, told, accept_new_topic=accept_new_topic)
+            supervisor = Supervisor(settings, broker, told, accept_new_topic=accept_new_topic)
             try:
                 supervisor.start(records, rate, at_once)
                 print(_where(settings), flush=True)
@@ -84,10 +87,12 @@ def up(
 class Supervisor:
     """The parts of one instance. `start`, `run`, `end`, in this order."""
 
-    def __init__(self, settings: Settings, told: threading.Event, *, accept_new_topic: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, broker: Broker, told: threading.Event, *, accept_new_topic: bool = False
+    ) -> None:
         self._settings = settings
         self._told = told  # to end
-        self._broker = Broker(settings)
+        self._broker = broker
         self._service = Child(settings, processes.SERVICE, "serve")
         self._accepts = accept_new_topic
         words = ["stream", "--accept-new-topic"] if accept_new_topic else ["stream"]
@@ -98,6 +103,7 @@ class Supervisor:
         self._fault: BaseException | None = None  # of the replay
         self._has_told = False  # what of it was not acknowledged
         self._patience = Patience()  # with the broker
+        self._watchdog = Watchdog(settings, self._broker, self._service, self._stream)
         self._line = StatusLine()
         self._counts: dict[str, int | None] = {}
 
@@ -110,7 +116,7 @@ class Supervisor:
             return
         self._same_topic()
         if records is not None:
-            replay = self._replay = Replay(self._settings, rate, at_once)
+            replay = self._replay = Replay(self._settings, rate, at_once, gives_up=False)
             self._sending = threading.Thread(target=self._send, args=(replay, records), name="replay", daemon=True)
             self._sending.start()
 
@@ -162,7 +168,7 @@ class Supervisor:
 
     def _same_topic(self) -> None:
         """A topic that is not the one read so far is a question for a person, asked before the stream asks it."""
-        topic = describe(client_config(self._settings), self._settings.kafka_topic)
+        topic = self._described(READY_SECONDS)
         with queries.reading(self._settings) as db:
             ledger = queries.ledger(db, topic.name)
         starting_offsets(topic, ledger, accept_new_topic=self._accepts)
@@ -200,7 +206,7 @@ class Supervisor:
 
     def _look(self) -> None:
         try:
-            topic: Topic | None = describe(client_config(self._settings), self._settings.kafka_topic, timeout=2.0)
+            topic: Topic | None = self._described(LOOK_SECONDS)
         except BrokerAwayError:
             topic = None
         before = self._counts.get("records")
@@ -208,10 +214,16 @@ class Supervisor:
         if before is not None and self._counts["records"] != before:
             for patience in (self._patience, self._stream.patience, self._service.patience):
                 patience.works()  # no batch is committed without all three
+        for fact in self._watchdog.look(self._counts["lag"], self._counts["records"] or 0):
+            self._line.say(fact)
         if self._replay is None:
             self._line.show(self._counts)
         else:
             self._line.show(self._counts, self._replay.sent, self._replay.failed)
+
+    def _described(self, timeout: float) -> Topic:
+        config, admin = client_config(self._settings), self._broker.admin
+        return describe(config, self._settings.kafka_topic, timeout=timeout, admin=admin)
 
     def _has_sent(self) -> bool:
         """Whether the replay, if there is one, has ended; then it is told, once, what was not acknowledged."""
@@ -229,7 +241,7 @@ class Supervisor:
             return client.ready()
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: Settings, broker: Broker) -> None:
     """What would keep it from running for good is said now, in one line; what has to be fetched is fetched.
 
     Raises:
@@ -245,9 +257,8 @@ def _check(settings: Settings) -> None:
     check_free(settings.host, settings.port, "the service", "METERWATCH_PORT")
     if settings.stream_metrics_port:
         check_free(METRICS_HOST, settings.stream_metrics_port, "the stream's metrics", "METERWATCH_STREAM_METRICS_PORT")
-    find_or_fetch()
-    for name in (BROKER, CONNECTOR):
-        jars(name)
+    _ = broker.java
+    jars(CONNECTOR)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from meterwatch.settings import Settings
 from streaming import supervisor
+from streaming.broker import Broker
 from streaming.replay import Result
 from streaming.supervisor import Supervisor, _told_to_end
 
@@ -26,7 +27,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     """A supervisor whose parts need no care."""
     monkeypatch.setattr(supervisor, "LOOK", 0.0)
     monkeypatch.setattr(supervisor, "TICK", 0.001)
-    found = Supervisor(Settings(run_dir=tmp_path), threading.Event())
+    settings = Settings(run_dir=tmp_path)
+    found = Supervisor(settings, Broker(settings), threading.Event())
     monkeypatch.setattr(found, "_revive", lambda **_: None)
     return found
 

@@ -1,0 +1,27 @@
+"""A short storm; `python -m benchmarks.kill_storm` is the long one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.kill_storm import Storm
+from meterwatch.processes import BROKER, SERVICE, SPARK, STREAM, UP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = {BROKER: 4, SERVICE: 3, STREAM: 1, SPARK: 1, UP: 1}
+RATE = 60.0
+
+
+@pytest.mark.timeout(900)  # six starts of Spark, on a machine that may be busy
+@pytest.mark.usefixtures("champion")
+def test_whatever_is_killed_nothing_is_lost_doubled_or_changed(tmp_path: Path) -> None:
+    storm = Storm(tmp_path, 1, KILLS, RATE)
+    outcome = storm.run()
+    assert outcome.faults == []
+    assert outcome.events > 0
+    assert outcome.restarted.total() >= sum(KILLS.values()) - KILLS[UP] - 1  # what dies with a supervisor is not told
+    assert storm.left() == []
