@@ -53,7 +53,11 @@ class Settings(BaseSettings):
         "UTC",
         description="Zone of times without an offset and of what the pages show: an IANA name, or an offset as +01:00.",
     )
-    retention_days: int = Field(0, ge=0, description="Days of readings kept; 0 keeps all.")
+    retention_days: int = Field(
+        0,
+        ge=0,
+        description="Days that readings and verdicts are kept, back from the newest of their meter; 0 keeps all.",
+    )
     energy_price: float = Field(
         0.25, ge=0, allow_inf_nan=False, description="Price of a kWh, for the cost of an event."
     )

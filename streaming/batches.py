@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from meterwatch.storage.retention import ROWS
 from streaming.decide import compose, decide
 from streaming.metrics import StreamMetrics
 from streaming.scoring import group, score
@@ -22,13 +23,22 @@ if TYPE_CHECKING:
 
 
 class Batches:
-    """Takes Spark's batches one by one into the database."""
+    """Takes Spark's batches one by one into the database.
 
-    def __init__(self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int]) -> None:
+    Args:
+        store: where they go.
+        ask: the scoring service.
+        topic: which is read.
+        offsets: partition to next_offset, as committed.
+        keep_s: how long a meter's readings are kept, counted from its newest; 0: for ever.
+    """
+
+    def __init__(self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0) -> None:
         self._store = store
         self._ask = ask
         self._source = (topic.topic_id, topic.name)
-        self.offsets = offsets  # partition: next_offset, as committed
+        self._keep_s = keep_s
+        self.offsets = offsets
         self.metrics = StreamMetrics()
         self.running = threading.Lock()  # held while a batch is on its way
         self.failure: BaseException | None = None
@@ -56,11 +66,25 @@ class Batches:
         if len(rows):
             readings = group(records, rows)
             scored = score(readings, self._store.load_states, self._ask)
-            judged = readings, scored, decide(readings, scored, self._store.held)
+            judged = readings, scored, decide(readings, scored, self._store.held, self._keep_s)
         batch = compose(records, judged, self._source, self.offsets)
         self._store.commit(batch)
         self.offsets.update({advance.partition: advance.next_offset for advance in batch.advances})
         self.metrics.committed(batch, time.monotonic() - began)
+        self.prune(1 + 2 * batch.readings.num_rows // ROWS)  # no slower than the table grows
+
+    def prune(self, pieces: int = 1) -> bool:
+        """Delete some of what is too old; answers whether there may be more."""
+        return bool(self._keep_s) and all(self._store.prune(self._keep_s, self._source[0]) for _ in range(pieces))
+
+    def tidy(self) -> bool:
+        """Prune while no batch is on its way; answers whether there may be more."""
+        if not self.running.acquire(blocking=False):
+            return True
+        try:
+            return self.prune()
+        finally:
+            self.running.release()
 
 
 def _fresh(records: pa.Table, offsets: dict[int, int]) -> pa.Table:

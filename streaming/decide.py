@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterwatch.detection.memory import NEVER
 from meterwatch.detection.readings import DUPLICATE, GAP, LATE, REJECTED, SCORED, STATUSES, WARMING_UP
 from meterwatch.storage import meters
 from meterwatch.storage.meters import ABSENT, OTHER, SAME, Advance, Batch
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     Held = Callable[[pa.Table], NDArray[np.int8]]
 
-CONFLICT = "conflict"
+CONFLICT, TOO_OLD = "conflict", "too_old"
+WEEK = 7 * 86_400
+_SPAN = 2**42  # more than any time in seconds: keeps the meters apart in one running maximum
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +40,21 @@ class Outcome:
     reason: pa.Array  # of the rejected ones; null elsewhere
 
 
-def decide(readings: Grouped, scored: Scored, held: Held) -> Outcome:
+def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Outcome:
     """Settle what the service, which has no table, could not: is an old reading new to us, a repetition, or a conflict?
 
     Readings that the service took in order are stored. Of the others the table decides, and before it the records of
-    this batch that arrived earlier: the first value for a time holds.
+    this batch that arrived earlier: the first value for a time holds. What is older than its meter's newest reading
+    before it by more than `keep_s` (0: no limit) is too old, whatever the table still has.
     """
     status, reason = scored.status, scored.verdicts["reason"].combine_chunks()
     stored = np.isin(status, (SCORED, WARMING_UP, GAP))
     conflict = (status == REJECTED) & np.asarray(pc.fill_null(pc.equal(reason, CONFLICT), False))  # noqa: FBT003
     open_ = np.isin(status, (LATE, DUPLICATE)) | conflict
-    same, other, late = np.zeros((3, len(status)), bool)
+    same, other, late, old = np.zeros((4, len(status)), bool)
+    if keep_s and open_.any():
+        old = open_ & (readings.at < _newest_before(readings, scored, stored) - keep_s)
+        open_ &= ~old
     if open_.any():
         found = np.full(len(status), ABSENT, np.int8)
         found[open_] = held(_candidates(readings, np.flatnonzero(open_)))
@@ -58,10 +65,25 @@ def decide(readings: Grouped, scored: Scored, held: Held) -> Outcome:
         late = absent & first
         same = (open_ & (found == SAME)) | (absent & ~first & repeats)
         other = (open_ & (found == OTHER)) | (absent & ~first & ~repeats)
-    rejected = ((status == REJECTED) & ~open_) | other
-    reason = pc.if_else(pa.array(other), CONFLICT, reason)
+    rejected = ((status == REJECTED) & ~open_) | other | old
+    reason = pc.if_else(pa.array(other), CONFLICT, pc.if_else(pa.array(old), TOO_OLD, reason))
     reason = pc.if_else(pa.array(rejected), reason, pa.scalar(None, pa.string()))
     return Outcome(stored | late, same, rejected, late, reason)
+
+
+def _newest_before(readings: Grouped, scored: Scored, in_order: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) The newest reading in order of its meter before each one; NEVER where there is none."""
+    base = readings.meter * _SPAN
+    before = base + _remembered(scored)[readings.meter]
+    top = np.maximum.accumulate(base + np.where(in_order, readings.at, NEVER))
+    before[1:] = np.maximum(before[1:], top[:-1])
+    return before - base
+
+
+def _remembered(scored: Scored) -> NDArray[np.int64]:
+    """(m,) The newest reading in each meter's state before the batch; NEVER where there is none."""
+    newest: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
+    return newest
 
 
 def _candidates(readings: Grouped, rows: NDArray[np.int64]) -> pa.Table:
@@ -113,6 +135,7 @@ def compose(
         "events": meters.EVENTS.empty_table(),
         "states": meters.STATES.empty_table(),
         "profiles": meters.PROFILES.empty_table(),
+        "snapshots": meters.SNAPSHOTS.empty_table(),
     }
     stored = duplicate = np.zeros(0, np.int64)
     if judged is not None:
@@ -127,6 +150,7 @@ def compose(
             "events": scored.events.select(meters.EVENTS.names).cast(meters.EVENTS),
             "states": _states(readings, scored, outcome),
             "profiles": _profiles(scored),
+            "snapshots": _snapshots(readings, scored, outcome),
         }
     quarantine = pa.concat_tables(rejected)
     advances = _advances(records, stored, duplicate, quarantine, ledger)
@@ -164,11 +188,29 @@ def _verdicts(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
 
 
 def _states(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
-    in_order = outcome.stored & ~outcome.late
-    newest = np.maximum.reduceat(np.where(in_order, readings.at, np.iinfo(np.int64).min), readings.bounds[:-1])
-    none = ~np.logical_or.reduceat(in_order, readings.bounds[:-1])
+    newest, none = _newest(readings, outcome)
     table = scored.states.append_column("at", pa.array(newest, mask=none))
     return table.select(meters.STATES.names).cast(meters.STATES)
+
+
+def _newest(readings: Grouped, outcome: Outcome) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(m,) Each meter's newest reading in order, and which meters have none."""
+    in_order = outcome.stored & ~outcome.late
+    newest = np.maximum.reduceat(np.where(in_order, readings.at, np.iinfo(np.int64).min), readings.bounds[:-1])
+    return newest, ~np.logical_or.reduceat(in_order, readings.bounds[:-1])
+
+
+def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
+    """The states as they were of the meters that this batch takes into another week (UTC, from Thursdays on)."""
+    newest, none = _newest(readings, outcome)
+    before = _remembered(scored)
+    entered = np.flatnonzero(~none & (newest // WEEK > before // WEEK))
+    in_order = np.where(outcome.stored & ~outcome.late, readings.at, np.iinfo(np.int64).max)
+    first = np.minimum.reduceat(in_order, readings.bounds[:-1])[entered]
+    at = np.where(before[entered] > NEVER, before[entered], first - 1)
+    states = scored.before.take(pa.array(entered))
+    columns = [states["meter_id"], pa.array(at), states["state"], states["profile"]]
+    return pa.table(columns, names=meters.SNAPSHOTS.names).cast(meters.SNAPSHOTS)
 
 
 def _profiles(scored: Scored) -> pa.Table:

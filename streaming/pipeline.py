@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from meterwatch.settings import Settings
 
 LOG = logging.getLogger("meterwatch.stream")
+DAY = 86_400
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
@@ -69,7 +70,8 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
         try:
             topic = _topic(settings, stop, once=once)
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
-            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets)
+            keep_s = settings.retention_days * DAY
+            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s)
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
@@ -177,6 +179,9 @@ def _read(
         while not stop.wait(0.2) and query.isActive:  # Spark answers: it is alive
             beat(settings, STREAM)
             batches.metrics.lag(_lag(query, batches, topic))
+            batches.tidy()
+        while once and not stop.is_set() and batches.tidy():
+            beat(settings, STREAM)
         batches.ending = True
         with batches.running:  # the batch on its way is finished first; the next one sees that the end was asked for
             pass

@@ -55,6 +55,7 @@ class Scored:
     verdicts: pa.Table  # n rows: NUMBERS, anomalous, reason, model_version
     states: pa.Table  # m rows: meter_id, state, profile (null: unchanged), model_version
     events: pa.Table  # event columns, times as unix seconds
+    before: pa.Table  # m rows: meter_id, state, profile, at (newest reading in the state), as they were
 
 
 def group(records: pa.Table, rows: NDArray[np.int64]) -> Grouped:
@@ -78,15 +79,16 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
 
     Args:
         readings: at least one reading of each meter.
-        load_states: meter ids to their (meter_id, state, profile).
+        load_states: meter ids to their (meter_id, state, profile, at).
         ask: a request table to the service's answer table.
 
     Raises:
         AnswerError: an answer has other meters, or another number of verdicts, than were asked for.
     """
-    answers = []
+    answers, before = [], []
     for first, last in _pieces(readings.bounds):
-        request = _request(readings, first, last, load_states(readings.meter_ids[first:last]))
+        before.append(load_states(readings.meter_ids[first:last]))
+        request = _request(readings, first, last, before[-1].drop_columns("at"))
         answer = ask(request)
         _check(request, answer)
         answers.append(answer)
@@ -107,6 +109,7 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
         verdicts.select([*NUMBERS, "anomalous", "reason", "model_version"]),
         pa.concat_tables(states),
         events,
+        pa.concat_tables(before),
     )
 
 

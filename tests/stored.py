@@ -58,6 +58,7 @@ def store(
             pa.Table.from_pylist(events or [], schema=meters.EVENTS),
             pa.table([[meter_id], [b"state"], [int(at.max())], ["1"]], schema=meters.STATES),
             meters.PROFILES.empty_table(),
+            meters.SNAPSHOTS.empty_table(),
             meters.REJECTED.empty_table(),
             [Advance(0, begin, first + n, records=n, stored=n, duplicates=0, rejected=0, held=0)],
         )

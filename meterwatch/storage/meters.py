@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterwatch.detection.memory import NEVER
 from meterwatch.storage.database import Database
 from meterwatch.storage.migrate import DatabaseError, migrate
+from meterwatch.storage.retention import Retention
 from meterwatch.storage.rollups import UPSERT, rollups
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ STATES = pa.schema(
     [("meter_id", pa.string()), ("state", pa.binary()), ("at", pa.int64()), ("model_version", pa.string())]
 )
 PROFILES = pa.schema([("meter_id", pa.string()), ("profile", pa.binary())])
+SNAPSHOTS = pa.schema([*KEY, ("state", pa.binary()), ("profile", pa.binary())])
 REJECTED = pa.schema(
     [
         ("partition", pa.int32()),
@@ -120,6 +123,7 @@ class Batch:
     events: pa.Table  # EVENTS, the newest standing of each, an event_id at most once
     states: pa.Table  # STATES
     profiles: pa.Table  # PROFILES, the changed ones only
+    snapshots: pa.Table  # SNAPSHOTS, of meters that this batch takes into another week
     rejected: pa.Table  # REJECTED
     advances: list[Advance]
 
@@ -155,6 +159,7 @@ class MeterStore:
         self._db = Database(path, busy_seconds=busy_seconds)
         for statement in _CREATE_TEMPORARY:
             self._db.execute(statement)
+        self._retention = Retention(self._db)
 
     def __enter__(self) -> Self:
         return self
@@ -173,25 +178,29 @@ class MeterStore:
         return table.filter(pc.equal(table["topic"], topic))
 
     def load_states(self, meter_ids: pa.Array) -> pa.Table:
-        """States and profiles (meter_id, state, profile) of the given meters, in their order; null where none is."""
+        """What is remembered of the given meters, in their order; null where nothing is.
+
+        Returns:
+            meter_id, state, profile, and `at`, the newest reading in the state (NEVER where it has none).
+        """
         wanted = pa.table({"number": pa.array(np.arange(len(meter_ids))), "meter_id": meter_ids})
         self._db.insert("temp.wanted", wanted)
-        columns = [
-            self._parts("state", "hot_states", len(meter_ids)),
-            self._parts("profile", "profiles", len(meter_ids)),
-        ]
+        hot = {"state": pa.binary(), "at": pa.int64()}
+        state, at = self._parts(f"t.state, coalesce(t.at, {NEVER})", "hot_states", len(meter_ids), hot)
+        (profile,) = self._parts("t.profile", "profiles", len(meter_ids), {"profile": pa.binary()})
         self._db.execute("DELETE FROM temp.wanted")
-        return pa.table([meter_ids, *columns], names=["meter_id", "state", "profile"])
+        return pa.table([meter_ids, state, profile, at], names=["meter_id", "state", "profile", "at"])
 
-    def _parts(self, part: str, table: str, count: int) -> pa.Array:
-        """A blob column beside `temp.wanted`, put in place here: ADBC takes no type from a column that begins null."""
+    def _parts(self, parts: str, table: str, count: int, kinds: dict[str, pa.DataType]) -> list[pa.Array]:
+        """Columns beside `temp.wanted`, put in place here: ADBC takes no type from a column that begins null."""
         found = self._db.query(
-            f"SELECT w.number, t.{part} FROM temp.wanted AS w JOIN {table} AS t ON t.meter_id = w.meter_id",  # noqa: S608
-            pa.schema([("number", pa.int64()), ("part", pa.binary())]),
+            f"SELECT w.number, {parts} FROM temp.wanted AS w JOIN {table} AS t ON t.meter_id = w.meter_id",  # noqa: S608
+            pa.schema({"number": pa.int64(), **kinds}),
         )
         place = np.full(count, -1)
         place[found["number"].to_numpy()] = np.arange(found.num_rows)
-        return found["part"].combine_chunks().take(pa.array(place, mask=place < 0))
+        rows = pa.array(place, mask=place < 0)
+        return [found[name].combine_chunks().take(rows) for name in kinds]
 
     def held(self, candidates: pa.Table) -> NDArray[np.int8]:
         """Look up whether readings (schema CANDIDATES) are in `power_data` already.
@@ -220,7 +229,7 @@ class MeterStore:
         4. Verdicts, one a reading.
         5. Rollups: add to the hours and days.
         6. Events: the newest standing replaces the older one.
-        7. States, and the profiles that changed.
+        7. States, and the profiles that changed; before that, snapshots of what the states were.
         8. Rejected records.
         9. Offsets: advance the ledger.
         10. Commit.
@@ -241,11 +250,20 @@ class MeterStore:
             self._db.insert("verdicts", batch.verdicts)  # 4
             self._db.insert("rollups", sums, on_conflict=UPSERT)  # 5
             self._db.insert("events", batch.events, on_conflict=_replace(EVENTS, "event_id"))  # 6
+            self._db.insert("state_snapshots", batch.snapshots, on_conflict="ON CONFLICT DO NOTHING")  # 7
             newest = "at = coalesce(excluded.at, at)"  # a batch of late readings has no newer one
-            self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", at=newest))  # 7
+            self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", at=newest))
             self._db.insert("profiles", batch.profiles, on_conflict=_replace(PROFILES, "meter_id"))
             self._db.insert("rejected", _of_topic(batch, batch.rejected))  # 8
             self._db.insert("offsets", _advanced(batch), on_conflict=_ADVANCE)  # 9
+        self._retention.wake()
+
+    def prune(self, keep_s: int, topic_id: str) -> bool:
+        """Delete a bounded piece of what is older than a meter's newest reading by more than `keep_s`.
+
+        See `Retention.piece`; answers whether there may be more.
+        """
+        return self._retention.piece(keep_s, topic_id)
 
     def _compare(self, batch: Batch) -> None:
         ledger = self.ledger(batch.topic)

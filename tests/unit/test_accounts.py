@@ -41,7 +41,14 @@ def settings(tmp_path: Path) -> Settings:
     )  # fmt: skip
     empty = [
         schema.empty_table()
-        for schema in (meters.READINGS, meters.VERDICTS, meters.EVENTS, meters.STATES, meters.PROFILES)
+        for schema in (
+            meters.READINGS,
+            meters.VERDICTS,
+            meters.EVENTS,
+            meters.STATES,
+            meters.PROFILES,
+            meters.SNAPSHOTS,
+        )
     ]
     advance = Advance(0, 10, 14, records=4, stored=0, duplicates=1, rejected=3, held=0)
     with MeterStore(file) as db:

@@ -121,10 +121,10 @@ def parsed(records: Sequence[Record], begin: int = 0) -> pa.Table:
 class Stream:
     """A store with a stream that writes to it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, keep_s: int = 0, topic_id: str = "id") -> None:
         self.store = MeterStore(file)
         self.ask: Score = judge
-        self.batches = Batches(self.store, self._ask, Topic("first", "id", {0: (0, 0)}), {})
+        self.batches = Batches(self.store, self._ask, Topic("first", topic_id, {0: (0, 0)}), {}, keep_s)
 
     def _ask(self, request: pa.Table) -> pa.Table:
         return self.ask(request)

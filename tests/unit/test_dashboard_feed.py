@@ -56,6 +56,7 @@ def reject(run_dir: Path) -> None:
             meters.EVENTS.empty_table(),
             meters.STATES.empty_table(),
             meters.PROFILES.empty_table(),
+            meters.SNAPSHOTS.empty_table(),
             pa.table(rows, schema=meters.REJECTED),
             [advance],
         )

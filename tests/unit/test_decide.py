@@ -68,7 +68,7 @@ def answer(told: list[tuple[str, str]], order: np.ndarray) -> Scored:
         schema=pa.schema(list(VERDICT)),
     )  # fmt: skip
     status = np.array([STATUSES.index(told[k][0]) for k in order], np.int8)
-    return Scored(status, verdicts, pa.table({}), pa.table({}))
+    return Scored(status, verdicts, pa.table({}), pa.table({}), pa.table({}))
 
 
 @settings(deadline=None)

@@ -38,7 +38,8 @@ def readings_of(records: list[Record]) -> scoring.Grouped:
 
 def no_states(meter_ids: pa.Array) -> pa.Table:
     nothing = pa.nulls(len(meter_ids), pa.binary())
-    return pa.table({"meter_id": meter_ids, "state": nothing, "profile": nothing})
+    at = pa.nulls(len(meter_ids), pa.int64())
+    return pa.table({"meter_id": meter_ids, "state": nothing, "profile": nothing, "at": at})
 
 
 @settings(deadline=None)

@@ -78,6 +78,7 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
         meters.EVENTS.empty_table(),
         states,
         meters.PROFILES.empty_table(),
+        meters.SNAPSHOTS.empty_table(),
         pa.table(
             [[0] * rejected, offsets, [b"k"] * rejected, [b"\x00\xff"] * rejected, ["bad_fields"] * rejected],
             schema=meters.REJECTED,
@@ -125,7 +126,7 @@ def test_rollups_are_sums_of_the_readings(store: MeterStore) -> None:
         assert tuple(store._db.query(query + period, schema).to_pylist()[0].values()) == expected
 
 
-@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("step", range(9))
 def test_a_commit_that_stops_between_two_steps_leaves_no_trace(
     store: MeterStore, step: int, dump: Dump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def test_states_come_back_in_the_order_asked(store: MeterStore) -> None:
     loaded = store.load_states(pa.array(["x", "b", "a"]))
     assert loaded["state"].to_pylist() == [None, b"s3", b"s2"]
     assert loaded["profile"].to_pylist() == [None, b"profile", None]
+    assert loaded["at"].to_pylist() == [None, 60, 0]
 
 
 def test_a_late_batch_keeps_the_newest_time(store: MeterStore) -> None:
