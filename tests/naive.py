@@ -77,11 +77,13 @@ def recall_at_budget(meters: Sequence[Scored], budget: float) -> float:
     return best
 
 
-def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump_s: int) -> list[str]:
-    """How each reading of one meter stands: accepted, duplicate, late, or why it is rejected."""
+def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump_s: int, many: int = 32) -> list[str]:
+    """How each reading of one meter stands: accepted, anew, duplicate, late, or why it is rejected."""
     told: list[str] = []
-    held: list[tuple[int, list[float]]] = []  # what was accepted
+    held: list[tuple[int, list[float | None]]] = []  # what was accepted since the meter last started
+    hole: tuple[float, float] = (0, 0)  # that the last jump left
     jump: int | None = None
+    behind: list[int] = []  # times in a row from far within the hole
     for time, row in zip(at, rows, strict=True):
         values = [None if math.isnan(value) else value for value in row]
         power, others = values[:2], values[2:]
@@ -91,12 +93,21 @@ def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump
             told.append("out_of_range")
         elif held and time <= held[-1][0]:
             same_time = [kept for then, kept in held[-32:] if then == time]
+            if not same_time and held[-1][0] - time > jump_s and hole[0] < time < hole[1]:
+                behind = [*behind, time] if behind and 0 < time - behind[-1] <= jump_s else [time]
+                if len(behind) == many:
+                    told.append("anew")
+                    held, hole, jump, behind = [(time, values)], (hole[0], time), None, []
+                    continue
             told.append(("duplicate" if same_time == [values] else "conflict") if same_time else "late")
         elif held and time - held[-1][0] > jump_s and not (jump is not None and 0 < time - jump <= jump_s):
             jump = time
             told.append("clock_jump")
         else:
-            jump = None
+            if not held or time - held[-1][0] > jump_s:
+                proven = sum(then >= hole[1] for then, _ in held[-32:]) >= many - 1
+                hole = ((held[-1][0] if proven else hole[0]) if held else -math.inf, time)
+            jump, behind = None, []
             held.append((time, values))
             told.append("accepted")
     return told

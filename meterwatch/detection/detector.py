@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from meterwatch.detection import memory as memory_module
 from meterwatch.detection.errors import BundleError
-from meterwatch.detection.events import track
+from meterwatch.detection.events import closed, track
 from meterwatch.detection.forest import Trees
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.ordering import ACCEPTED, REASONS, judge_order
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from meterwatch.detection.readings import Event
     from meterwatch.detection.rounds import Trace
 
 MANIFEST = "manifest.json"
@@ -108,19 +110,27 @@ class Detector:
         with np.errstate(all="ignore"):
             order = judge_order(memory.hot, readings, self.params)
             accepted = np.flatnonzero(order.status == ACCEPTED)
-            judged = run_rounds(memory, self.models, self.params, readings, order.hashes, accepted, trace)
-        threshold = self.params.threshold
+            judged = run_rounds(memory, self.models, self.params, readings, order.hashes, accepted, order.anew, trace)
+        threshold, merge_gap_s = self.params.threshold, self.params.merge_gap_s
         anomalous = judged.score >= threshold
-        events = []
+        events: list[Event] = []
         bounds = np.searchsorted(readings.meter[accepted], np.arange(len(meter_ids) + 1))
         concerned = memory.hot["ev_start"] > memory_module.NEVER
         concerned[readings.meter[accepted[anomalous]]] = True
+        new = np.flatnonzero(order.anew[accepted])
         for m in np.flatnonzero(concerned).tolist():
-            part = slice(bounds[m], bounds[m + 1])
-            events += track(
-                memory.hot, m, f"{memory.digests[m].hex()}-", readings.at[accepted[part]], anomalous[part],
-                judged.score[part], judged.why[part], judged.energy[part], threshold, self.params.merge_gap_s,
-            )  # fmt: skip
+            edges = [bounds[m], *new[(new >= bounds[m]) & (new < bounds[m + 1])].tolist(), bounds[m + 1]]
+            touched: dict[str, Event] = {}
+            for begin, end in itertools.pairwise(edges):
+                part, prefix = slice(begin, end), f"{memory.digests[m].hex()}-"
+                if begin in new:  # its clock was wrong: what was open has ended
+                    touched |= {one.event_id: one for one in closed(memory.hot, m, prefix, threshold, merge_gap_s)}
+                mine = track(
+                    memory.hot, m, prefix, readings.at[accepted[part]], anomalous[part], judged.score[part],
+                    judged.why[part], judged.energy[part], threshold, merge_gap_s,
+                )  # fmt: skip
+                touched |= {one.event_id: one for one in mine}
+            events += touched.values()
         verdicts = _verdicts(n, order.status, order.reason, accepted, judged, anomalous, threshold)
         return Observation(memory.encode_states(), memory.encode_profiles(), verdicts, events)
 

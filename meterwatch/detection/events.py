@@ -117,3 +117,13 @@ def track(
     row["ev_energy"], row["ev_pending"] = total, pending
     hot[m] = row
     return list(touched.values())
+
+
+def closed(hot: NDArray[np.void], m: int, event_prefix: str, threshold: float, gap_s: int) -> list[Event]:
+    """End one meter's open event, if it has one, without a further reading: its clock was wrong."""
+    after = hot["ev_last"][m : m + 1] + gap_s
+    nothing = np.zeros(1, np.int64)
+    return track(
+        hot, m, event_prefix, after, np.zeros(1, np.bool_), np.full(1, np.nan), nothing.astype(np.int16), nothing,
+        threshold, gap_s,
+    )  # fmt: skip

@@ -67,8 +67,16 @@ HOT_DTYPE = np.dtype(
         ("past_at", "<i8", (PAST,)),
         ("hot", "<i2", (len(SERIES), HOT)),
         ("hot_flag", "u1", (HOT,)),
+        ("hole_from", "<i8"),  # newest time before the last jump; NEVER: the meter began with one
+        ("hole_until", "<i8"),  # first accepted time after it; NEVER: no jump is remembered
+        ("back_at", "<i8"),  # time of the last of the readings in a row that came from within the hole
+        ("back", "<i4"),  # how many these are
     ]
 )
+SIZE_BEFORE = HOT_DTYPE.fields["hole_from"][1] if HOT_DTYPE.fields else 0  # of a state without a hole: it is read too
+# What `Memory.forget` leaves alone.
+KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
+        "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
 
@@ -104,9 +112,11 @@ class Memory:
             _FRESH if raw is None else _open(meter_id, "state", raw, _STATE_MAGIC, digest)[1]
             for meter_id, raw, digest in zip(meter_ids, states, digests, strict=True)
         ]
-        for meter_id, body in zip(meter_ids, bodies, strict=True):
-            if len(body) != HOT_DTYPE.itemsize:
-                raise StateError(meter_id, "state", "has a wrong length")
+        for i, body in enumerate(bodies):
+            if len(body) == SIZE_BEFORE:
+                bodies[i] = body + _FRESH[SIZE_BEFORE:]
+            elif len(body) != HOT_DTYPE.itemsize:
+                raise StateError(meter_ids[i], "state", "has a wrong length")
         hot = np.frombuffer(b"".join(bodies), HOT_DTYPE).copy()
         series = [np.full((m, length), MISSING, np.int16) for length in LENGTHS]
         flag = np.zeros((m, HISTORY), np.uint8)
@@ -117,6 +127,17 @@ class Memory:
                 _read_profile(meter_ids[i], raw, digests[i], i, series, flag)
         roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
         return cls(hot, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
+
+    def forget(self, rows: NDArray[np.int64]) -> None:
+        """Start meters anew, but for their order and their open event, which have their own ends."""
+        fresh = np.frombuffer(_FRESH, HOT_DTYPE)
+        for name in HOT_DTYPE.names or ():
+            if name not in KEPT:
+                self.hot[name][rows] = fresh[name]
+        for series in self.series:
+            series[rows] = MISSING
+        self.flag[rows] = 0
+        self.changed[rows] = True
 
     def encode_states(self) -> list[bytes]:
         """The hot parts, one a meter."""
@@ -188,7 +209,7 @@ def _read_profile(
 def _fresh() -> bytes:
     record = np.zeros(1, HOT_DTYPE)
     for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed",
-                 "peak_hour"):  # fmt: skip
+                 "peak_hour", "hole_from", "hole_until", "back_at"):  # fmt: skip
         record[name] = NEVER
     record["day"] = record["first_day"] = -(2**31)
     record["largest"], record["least"] = -BEYOND, BEYOND

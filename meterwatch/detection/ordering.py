@@ -3,10 +3,16 @@
 A reading newer than all before it is accepted. What comes at or before the newest time is a duplicate or a
 conflict when it repeats one of the `RECENT` accepted readings that the state remembers, else late. A first
 reading far ahead is a clock jump; when the next one goes on from there, the absence was real.
+
+An accepted jump leaves a hole between the times before and after it, and a meter's very first reading leaves all
+that is before it. When `clock_return_readings` in a row come from far within the hole, the clock had been wrong, and
+the meter starts anew from there: nobody is late for ever. What repeats or fills in the time before a hole, as a replay
+does, is no such return.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +40,7 @@ class Order:
     status: NDArray[np.int8]  # (n,) ACCEPTED, DUPLICATE, LATE or REJECTED
     reason: NDArray[np.int8]  # (n,) 0, or 1 + index into REASONS
     hashes: NDArray[np.uint32]  # (n,) of all channels
+    anew: NDArray[np.bool_]  # (n,) accepted, and the meter starts anew with it: all before had a wrong clock
 
 
 REASONS = (OUT_OF_RANGE, CONFLICT, CLOCK_JUMP)
@@ -66,7 +73,7 @@ def judge_order(hot: NDArray[np.void], readings: Readings, params: DetectorParam
     status[bad], reason[bad] = REJECTED, 1
     good = np.flatnonzero(~bad)
     if not len(good):
-        return Order(status, reason, hashes)
+        return Order(status, reason, hashes, np.zeros(n, np.bool_))
 
     key = meter[good] * _SPAN + at[good]
     start = meter[good] * _SPAN + hot["newest"][meter[good]]
@@ -76,19 +83,33 @@ def judge_order(hot: NDArray[np.void], readings: Readings, params: DetectorParam
     ahead = key - before
     status[good[ahead <= 0]] = LATE
     known = before - meter[good] * _SPAN > NEVER
+    jumps = known & (ahead > params.clock_jump_s)
+    returns = (-ahead > params.clock_jump_s) & _in_hole(hot, meter[good], at[good])
     walked = np.zeros(len(hot), np.bool_)
-    for m in np.unique(meter[good][known & (ahead > params.clock_jump_s)]):
-        walked[m] = True
-        mine = good[meter[good] == m]
-        _walk_jumps(hot[m : m + 1], mine, at, status, reason, params.clock_jump_s)
-    accepted = np.flatnonzero(status == ACCEPTED)
-    _tell_repeats(hot, readings, hashes, status, reason, accepted)
+    walked[meter[good[jumps | returns]]] = True
+    _tell_repeats(hot, readings, hashes, status, reason, ~walked)
+    anew = np.zeros(n, np.bool_)
+    for m in np.flatnonzero(walked).tolist():
+        mine = good[slice(*np.searchsorted(meter[good], [m, m + 1]))]
+        status[mine], reason[mine], anew[mine] = _walk(hot, m, at[mine], hashes[mine], params)
+    accepted = np.flatnonzero((status == ACCEPTED) & ~walked[meter])
     meters, first, counts = np.unique(meter[accepted], return_index=True, return_counts=True)
+    new = hot["newest"][meters] == NEVER
+    hot["hole_until"][meters[new]] = at[accepted[first[new]]]
     hot["newest"][meters] = at[accepted[first + counts - 1]]
-    hot["jump_at"][meters[~walked[meters]]] = NEVER
+    hot["jump_at"][meters], hot["back_at"][meters], hot["back"][meters] = NEVER, NEVER, 0
     append(hot, "recent_at", meters, first, counts, at[accepted])
     append(hot, "recent_hash", meters, first, counts, hashes[accepted])
-    return Order(status, reason, hashes)
+    return Order(status, reason, hashes, anew)
+
+
+def _in_hole(hot: NDArray[np.void], meter: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether readings (n,) lie in the hole that their meter's last jump left; a new meter's first is one."""
+    until = hot["hole_until"].copy()
+    meters, first = np.unique(meter, return_index=True)
+    new = hot["newest"][meters] == NEVER
+    until[meters[new]] = at[first[new]]
+    return np.asarray((at > hot["hole_from"][meter]) & (at < until[meter]))
 
 
 def append(
@@ -110,25 +131,47 @@ def append(
     ring[meters] = np.where(source < size, ring[meters[:, None], np.minimum(source, size - 1)], fresh)
 
 
-def _walk_jumps(
-    hot: NDArray[np.void],
-    mine: NDArray[np.int64],
-    at: NDArray[np.int64],
-    status: NDArray[np.int8],
-    reason: NDArray[np.int8],
-    limit: int,
-) -> None:
-    """One meter, reading by reading: far ahead is rejected unless it goes on from the one rejected before."""
-    newest, jump = int(hot["newest"][0]), int(hot["jump_at"][0])
-    for i in mine:
-        now = int(at[i])
+def _walk(
+    hot: NDArray[np.void], m: int, at: NDArray[np.int64], hashes: NDArray[np.uint32], params: DetectorParams
+) -> tuple[list[int], list[int], list[bool]]:
+    """One meter with a jump, reading by reading: status, reason and whether the meter starts anew with it."""
+    row, limit = hot[m], params.clock_jump_s
+    newest, jump, begin, end, back_at, back = (
+        int(row[name]) for name in ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back")
+    )
+    recent = deque(zip(row["recent_at"].tolist(), row["recent_hash"].tolist(), strict=True), RECENT)
+    told: list[tuple[int, int, bool]] = []
+    for now, print_ in zip(at.tolist(), hashes.tolist(), strict=True):
+        status, reason, anew = ACCEPTED, 0, False
         if now <= newest:
-            status[i], reason[i] = LATE, 0
+            known = next((held for time, held in recent if time == now), None)
+            if known is not None:
+                status, reason = (DUPLICATE, 0) if known == print_ else (REJECTED, 1 + REASONS.index(CONFLICT))
+            else:
+                status = LATE
+                if newest - now > limit and begin < now < end:
+                    back = back + 1 if back and 0 < now - back_at <= limit else 1
+                    back_at = now
+                    anew = back == params.clock_return_readings
         elif newest > NEVER and now - newest > limit and not (jump > NEVER and 0 < now - jump <= limit):
-            status[i], reason[i], jump = REJECTED, 1 + REASONS.index(CLOCK_JUMP), now
-        else:
-            status[i], reason[i], newest, jump = ACCEPTED, 0, now, NEVER
-    hot["jump_at"][0] = jump
+            status, reason, jump = REJECTED, 1 + REASONS.index(CLOCK_JUMP), now
+        if anew:
+            status, end = ACCEPTED, now
+            recent.extend([(NEVER, 0)] * RECENT)
+        elif status == ACCEPTED and (newest == NEVER or now - newest > limit):
+            since = sum(time >= end for time, _ in recent) if end > NEVER else RECENT
+            if since >= params.clock_return_readings - 1:  # fewer prove no right clock between two jumps
+                begin = newest
+            end = now
+        if status == ACCEPTED:
+            newest, jump, back, back_at = now, NEVER, 0, NEVER
+            recent.append((now, print_))
+        told.append((status, reason, anew))
+    hot["newest"][m], hot["jump_at"][m], hot["hole_from"][m], hot["hole_until"][m] = newest, jump, begin, end
+    hot["back_at"][m], hot["back"][m] = back_at, back
+    hot["recent_at"][m], hot["recent_hash"][m] = zip(*recent, strict=True)
+    statuses, reasons, news = zip(*told, strict=True)
+    return list(statuses), list(reasons), list(news)
 
 
 def _tell_repeats(
@@ -137,10 +180,14 @@ def _tell_repeats(
     hashes: NDArray[np.uint32],
     status: NDArray[np.int8],
     reason: NDArray[np.int8],
-    accepted: NDArray[np.int64],
+    plain: NDArray[np.bool_],
 ) -> None:
-    """Turn LATE into DUPLICATE or REJECTED(conflict) where the reading's time is among the recent ones."""
-    late = np.flatnonzero(status == LATE)
+    """Turn LATE into DUPLICATE or REJECTED(conflict) where the reading's time is among the recent ones.
+
+    Of the `plain` meters (m,); the others are walked.
+    """
+    accepted = np.flatnonzero(status == ACCEPTED)
+    late = np.flatnonzero((status == LATE) & plain[readings.meter])
     for m in np.unique(readings.meter[late]):
         mine = late[readings.meter[late] == m]
         own = accepted[slice(*np.searchsorted(readings.meter[accepted], [m, m + 1]))]

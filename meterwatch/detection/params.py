@@ -26,12 +26,24 @@ class DetectorParams:
     limit_power: float = 1_000_000.0  # |active| and |reactive| beyond are out_of_range
     limit_other: float = 1_000_000.0  # voltage, current and sub-metering lie in 0..this
     clock_jump_s: int = 30 * 86_400
+    clock_return_readings: int = 32  # so many in a row from before a jump show that the jump was a wrong clock
+    allowed_lateness_s: int = 0  # the stream puts readings in order within this bound; at most clock_jump_s
     warm_up_s: int = 86_400
     absence_s: int = 3_600  # a pause longer than this and than three cadences
     settle_s: int = 3_600  # readings so soon after an absence are not judged
     merge_gap_s: int = 3_600  # anomalous readings closer than this are one event
     acceptance_days: int = 21  # a change flagged on so many of the last 28 days is the new normal
     threshold: float = 0.0  # log10 of months: 0 is one false alarm a meter and month
+
+    def __post_init__(self) -> None:
+        """Raises BundleError: the order of readings would have no rule."""
+        if not 0 <= self.allowed_lateness_s <= self.clock_jump_s:
+            raise BundleError(
+                f"allowed_lateness_s = {self.allowed_lateness_s}: set it in params.yaml to 0 up to clock_jump_s "
+                f"({self.clock_jump_s})"
+            )
+        if not 2 <= self.clock_return_readings <= RECENT:  # noqa: PLR2004 - a single one may be any stray
+            raise BundleError(f"clock_return_readings = {self.clock_return_readings}: set it to 2 up to {RECENT}")
 
     def to_json(self) -> str:
         """Canonical text, the same bytes for the same values."""

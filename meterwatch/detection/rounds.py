@@ -113,9 +113,10 @@ def run_rounds(
     readings: Readings,
     hashes: NDArray[np.uint32],
     accepted: Ints,
+    anew: NDArray[np.bool_],
     trace: Trace | None,
 ) -> Judged:
-    """Judge the accepted readings and move `memory` on."""
+    """Judge the accepted readings and move `memory` on; where `anew` (of all readings), it is forgotten first."""
     meter, at = readings.meter[accepted], readings.at[accepted]
     judged = Judged.empty(len(accepted))
     if not len(accepted):
@@ -124,11 +125,13 @@ def run_rounds(
     day = (at // SLOT_S - memory.roll_slot[meter]) // SLOTS_A_DAY
     pointer = np.searchsorted(meter, np.arange(len(memory.hot)))
     stop = np.append(pointer[1:], len(meter))
-    turn = np.flatnonzero((meter[1:] != meter[:-1]) | (day[1:] != day[:-1])) + 1
+    turn = np.flatnonzero((meter[1:] != meter[:-1]) | (day[1:] != day[:-1]) | anew[accepted[1:]]) + 1
     turn = np.append(turn, len(meter))
     while len(active := np.flatnonzero(pointer < stop)):
         begin = pointer[active]
         end = turn[np.searchsorted(turn, begin, side="right")]
+        if (forgets := anew[accepted[begin]]).any():
+            memory.forget(active[forgets])
         _roll(memory, active, day[begin])
         unready = memory.hot["level"][active] == 0
         for i in np.flatnonzero(unready).tolist():

@@ -172,3 +172,14 @@ def test_a_profile_changes_once_a_day_at_the_meters_own_minute() -> None:
     first = [changes[0] for changes in moments.values()]
     assert len(set(first)) > 15
     assert max(first.count(moment) for moment in first) < 4
+
+
+def test_a_state_of_before_holes_were_remembered_is_read() -> None:
+    """It lacks the last fields; nothing else differs."""
+    full = Memory.decode(["m"], [None], [None])
+    full.hot["newest"], full.hot["recent_at"][:, -1] = 5, 5
+    (raw,) = full.encode_states()
+    body = raw[codec._HEAD.size :][: codec.SIZE_BEFORE]
+    older = codec._seal(codec._STATE_MAGIC, 0, codec.meter_digest("m"), body)
+    assert len(older) < len(raw) <= 4096
+    assert Memory.decode(["m"], [older], [None]).encode_states() == [raw]

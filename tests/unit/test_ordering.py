@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from meterwatch.detection.params import RECENT, DetectorParams
 from meterwatch.detection.readings import CHANNELS, REJECTED, STATUSES
 from meterwatch.detection.rounds import Models
 from tests import naive
+from tests.households import household
 from tests.streams import DAY, KINDS, Caller, Stream, dirty, one_meter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START = 1_600_000_000
 PARAMS = DetectorParams()
@@ -30,6 +35,11 @@ def told(caller: Caller) -> list[str]:
         name = STATUSES[int(status)]  # type: ignore[call-overload]
         words.append("accepted" if name in ACCEPTED else str(reason) if status == REJECTED else name)
     return words
+
+
+def plain(twin: list[str]) -> list[str]:
+    """The twin's words as a verdict shows them: a meter that starts anew takes the reading in."""
+    return ["accepted" if word == "anew" else word for word in twin]
 
 
 def readings(*sent: tuple[float, float]) -> Stream:
@@ -56,18 +66,30 @@ def test_order_equals_its_slow_twin(stream: Stream, cuts: set[int]) -> None:
         mine = np.flatnonzero(stream.meter == m)
         rows = stream.channels[:, mine].T.tolist()
         twin = naive.order(stream.at[mine].tolist(), rows, PARAMS.limit_power, PARAMS.clock_jump_s)
-        assert [words[i] for i in mine] == twin
+        assert [words[i] for i in mine] == plain(twin)
 
 
-@settings(max_examples=40, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(-3, 40), st.sampled_from([0.5, 0.7])), min_size=8, max_size=60))
-def test_jumps_and_repeats_equal_their_slow_twin(steps: list[tuple[int, float]]) -> None:
-    """Times back and forth in days, two values: every way in which one follows the other."""
+STEPS = st.one_of(st.integers(-3, 40), st.sampled_from([1, 1, 1, 0, -33, -60, -400, 33, 365]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(STEPS, st.sampled_from([0.5, 0.7])), min_size=8, max_size=60),
+    cuts=st.sets(st.integers(1, 59)),
+    many=st.integers(2, 4),
+)
+def test_jumps_returns_and_repeats_equal_their_slow_twin(
+    steps: list[tuple[int, float]], cuts: set[int], many: int
+) -> None:
+    """Times back and forth in days, two values: every way in which one follows the other, cut anywhere."""
     at = np.cumsum([step for step, _ in steps])
-    sent = [(float(day), kw) for day, (_, kw) in zip(at.tolist(), steps, strict=True)]
-    rows = readings(*sent)
-    twin = naive.order(rows.at.tolist(), rows.channels.T.tolist(), PARAMS.limit_power, PARAMS.clock_jump_s)
-    assert order(*sent) == twin
+    stream = readings(*((float(day), kw) for day, (_, kw) in zip(at.tolist(), steps, strict=True)))
+    detector = Detector(replace(PARAMS, clock_return_readings=many), Models())
+    rows = stream.channels.T.tolist()
+    twin = naive.order(stream.at.tolist(), rows, PARAMS.limit_power, PARAMS.clock_jump_s, many)
+    whole, cut = Caller(detector).follow(stream), Caller(detector).follow(stream, cuts)
+    assert told(whole) == told(cut) == plain(twin)
+    assert (whole.states, whole.profiles) == (cut.states, cut.profiles)
 
 
 def test_the_same_again_is_a_duplicate_and_another_value_a_conflict() -> None:
@@ -116,6 +138,82 @@ def test_after_a_real_absence_the_past_is_late() -> None:
     assert order((0, 1), (90, 1), (90.5, 1), (90, 1), (1, 1)) == [
         "accepted", "clock_jump", "accepted", "late", "late",
     ]  # fmt: skip
+
+
+MANY = PARAMS.clock_return_readings
+HOURS = [k / 24 for k in range(60)]  # of a meter's present, in days
+
+
+@pytest.mark.parametrize(
+    ("before", "wrong"),
+    [
+        ([], [30_000]),  # the very first reading, and then some, from a clock that was never set
+        ([], [30_000, 30_001, 30_002]),
+        ([-2, -1], [365]),  # one reading a year ahead is refused
+        ([-2, -1], [365, 366, 367]),  # several were believed
+        ([-2, -1], [365, 366, 3_000, 3_001]),  # two jumps, one after the other
+        ([-2, -1], [-400]),  # a year back and forth again
+        ([-2, -1], [-400, -399, -398]),
+    ],
+)
+def test_a_wrong_clock_shuts_no_meter_out(before: list[float], wrong: list[float]) -> None:
+    """However it was wrong: after at most as many readings as show a return, all are taken."""
+    words = order(*((day, 1.0) for day in (*before, *wrong, *HOURS)))[-len(HOURS) :]
+    late = words.index("accepted")
+    assert late < MANY
+    assert set(words[:late]) <= {"late"}
+    assert set(words[late:]) == {"accepted"}
+
+
+def test_a_jump_within_the_limit_makes_late_until_time_has_caught_up() -> None:
+    """Twenty days ahead is no jump; nothing is late for longer than that."""
+    words = order((0, 1), (20, 1), *((day, 1.0) for day in range(1, 25)))
+    assert words == ["accepted"] * 2 + ["late"] * 19 + ["duplicate"] + ["accepted"] * 4
+
+
+def test_a_replay_and_what_fills_a_short_absence_is_no_return() -> None:
+    """Times of before the hole, or of after it, and an absence within the limit: late, and nothing begins anew."""
+    year = [*range(100), *range(200, 300)]  # a real absence of a hundred days; its first reading is refused
+    words = order(*((float(day), 1.0) for day in year))
+    assert [k for k, word in enumerate(words) if word != "accepted"] == [100]
+    again = order(*((float(day), 1.0) for day in (*year, *year)))[len(year) :]
+    assert set(again[:-RECENT]) == {"late"}
+    assert set(again[-RECENT:]) == {"duplicate"}
+    filled = [(float(day), 1.0) for day in (0, 29)] + [(k / 10, 1.0) for k in range(1, 280)] + [(30.0, 1.0)]
+    assert set(order(*filled)[2:-1]) == {"late"}
+    assert order(*filled)[-1] == "accepted"
+
+
+def test_live_readings_among_what_fills_a_long_absence_break_the_row() -> None:
+    """So many in a row, nothing accepted between them."""
+    live = [(400 + k / 100, 1.0) for k in range(20)]
+    filling = [[(200 + k + j / 100, 1.0) for j in range(MANY - 1)] for k in range(20)]
+    sent = [(0.0, 1.0), (399.0, 1.0)]
+    for one, some in zip(live, filling, strict=True):
+        sent += [one, *some]
+    words = order(*sent)
+    assert words[:3] == ["accepted", "clock_jump", "accepted"]
+    assert words.count("accepted") == 1 + len(live)
+
+
+def test_a_meter_that_starts_anew_is_judged_as_a_new_one(bundle: Path) -> None:
+    """Nothing of the wrong time is left in its scores; what was open then is closed."""
+    whole = Detector.load(bundle)
+    detector = Detector(replace(whole.params, threshold=-6.0), whole.models)  # every score is an event
+    at, channels = household(6, 3)
+    cut = len(at) // 2
+    new = one_meter("m", at[cut:], channels[:, cut:])
+    both = one_meter("m", np.concatenate([at[:cut] + 400 * DAY, at[cut:]]), channels)
+    alone = Caller(detector).follow(one_meter("m", new.at[MANY - 1 :], new.channels[:, MANY - 1 :]))
+    for cuts in ([], [cut + 7, cut + MANY - 1, cut + MANY], range(cut - 3, cut + MANY + 3)):
+        caller = Caller(detector).follow(both, cuts)
+        assert told(caller)[cut : cut + MANY - 1] == ["late"] * (MANY - 1)
+        assert caller.verdicts[cut + MANY - 1 :] == alone.verdicts
+        assert caller.profiles == alone.profiles
+        opened = [event for _, event in caller.events.values() if event.start_at > at[-1]]
+        assert opened
+        assert all(event.end_at for event in opened)
+        assert {e.event_id for _, e in caller.events.values() if e.start_at <= at[-1]} == set(alone.events)
 
 
 @pytest.mark.parametrize("channel", range(7), ids=CHANNELS)
