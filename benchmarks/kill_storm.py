@@ -47,9 +47,10 @@ if TYPE_CHECKING:
 RESULTS = Path("benchmarks/results/kill_storm.txt")
 SEED = 7
 KILLS = {BROKER: 65, SERVICE: 75, STREAM: 20, SPARK: 20, UP: 20}
-RATE = 100.0  # records a second
+RATE = 30.0  # records a second
 PARTITIONS = 3
-LEAST, MOST = 100, 600  # records in a batch; each start of the supervisor draws its own limit
+LEAST, MOST = 20, 200  # records in a batch; each start of the supervisor draws its own limit
+ALL = 200_000  # for what is left at the end
 SOON = 2.0  # seconds: a kill comes at a random moment within
 # So often not before batches were committed since the last kill; Spark needs longest until it works.
 AFTER_WORK = {BROKER: 0.25, SERVICE: 0.25, STREAM: 0.6, SPARK: 0.6, UP: 0.6}
@@ -101,7 +102,7 @@ class Storm:
     Args:
         directory: of the instance, and of the undisturbed one.
         seed: of records, victims and moments.
-        kills: how often each part is killed.
+        kills: how often each part is killed, the supervisor at least once.
         rate: of the replay, records a second.
     """
 
@@ -116,8 +117,9 @@ class Storm:
         self._over = threading.Event()
         self._mixture = Mixture(seed, self._over)
         self._results: list[Result] = []
-        self._order = [name for name, count in kills.items() for _ in range(count)]
+        self._order = [name for name, count in kills.items() for _ in range(count - (name == UP))]
         self._rng.shuffle(self._order)
+        self._order += [UP]  # the last one: whoever comes then drains what is left
         self._rate = rate
 
     def run(self) -> Outcome:
@@ -143,7 +145,7 @@ class Storm:
         return [*self._instance.processes(), *self._calm.processes()]
 
     def _kill_all(self) -> None:
-        up, seen = self._up(), 0
+        up, seen = self._up(self._limit()), 0
         for number, victim in enumerate(self._order, 1):
             if number == 1 or self._rng.random() < AFTER_WORK[victim]:
                 wait_for("batches to be committed", lambda seen=seen: self._done() > seen, seconds=PATIENCE)
@@ -153,7 +155,7 @@ class Storm:
             os.kill(pid, signal.SIGKILL)
             if victim == UP:
                 up.wait()
-                up = self._up()
+                up = self._up(ALL if number == len(self._order) else self._limit())
             told = f"{victim:8}{seen:>9,} of {len(self._mixture.taken):,} records done"
             print(f"{time.strftime('%H:%M:%S')} {number:4}/{len(self._order)}  {told}", flush=True)
         self._over.set()
@@ -162,8 +164,11 @@ class Storm:
         if up.wait(PATIENCE):
             raise SystemExit(f"the supervisor ended with {up.returncode}")
 
-    def _up(self) -> subprocess.Popen[str]:
-        self._instance.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = str(self._rng.randint(LEAST, MOST))
+    def _limit(self) -> int:
+        return self._rng.randint(LEAST, MOST)
+
+    def _up(self, limit: int) -> subprocess.Popen[str]:
+        self._instance.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = str(limit)
         return self._instance.spawn("up")
 
     def _pids(self) -> dict[str, int]:

@@ -31,10 +31,15 @@ def _table(store: MeterStore, table: str, order: str) -> list[str]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def dump() -> Callable[[MeterStore], dict[str, list[str]]]:
+def dumped(store: MeterStore) -> dict[str, list[str]]:
     """Every row of every table as quoted text, so that equality is equality to the last bit.
 
     Read through the store's own connection, because no second SQLite may have the file open in its process.
     """
-    return lambda store: {table: _table(store, table, order) for table, order in TABLES.items()}
+    return {table: _table(store, table, order) for table, order in TABLES.items()}
+
+
+@pytest.fixture(scope="session")
+def dump() -> Callable[[MeterStore], dict[str, list[str]]]:
+    """`dumped`."""
+    return dumped
