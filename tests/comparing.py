@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 # When something was written is not part of an answer; everything else of every table is.
@@ -21,13 +22,19 @@ class Compared(NamedTuple):
     only_second: int
 
 
-def compare(first: Path, second: Path) -> dict[str, Compared]:
-    """Every table of two databases that should be equal; SQLite compares the numbers themselves, to the last bit."""
+def compare(first: Path, second: Path, apart: Collection[str] = ()) -> dict[str, Compared]:
+    """Every table of two databases that should be equal; SQLite compares the numbers themselves, to the last bit.
+
+    Args:
+        first: a file.
+        second: the other.
+        apart: columns that may differ.
+    """
     with closing(sqlite3.connect(f"file:{first}?mode=ro", uri=True)) as db:
         db.execute("ATTACH ? AS second", (f"file:{second}?mode=ro",))
         tables = [_tables(db, schema) for schema in ("main", "second")]
         assert tables[0] == tables[1], tables
-        return {table: _compared(db, table) for table in tables[0]}
+        return {table: _compared(db, table, {*WALL_CLOCK.get(table, ()), *apart}) for table in tables[0]}
 
 
 def differences(found: dict[str, Compared]) -> int:
@@ -40,9 +47,9 @@ def _tables(db: sqlite3.Connection, schema: str) -> list[str]:
     return [name for (name,) in db.execute(sql)]
 
 
-def _compared(db: sqlite3.Connection, table: str) -> Compared:
+def _compared(db: sqlite3.Connection, table: str, apart: Collection[str]) -> Compared:
     names = [row[1] for row in db.execute(f"PRAGMA main.table_info({table})")]
-    columns = ", ".join(name for name in names if name not in WALL_CLOCK.get(table, ()))
+    columns = ", ".join(name for name in names if name not in apart)
     rows = [f"SELECT {columns} FROM {schema}.{table}" for schema in ("main", "second")]
 
     def count(sql: str) -> int:

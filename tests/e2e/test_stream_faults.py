@@ -1,0 +1,185 @@
+"""The real stream among parts at fault: it waits or stops with a clear line, and afterwards nothing is missing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from meterwatch import processes
+from meterwatch.settings import Settings
+from meterwatch.storage import models
+from streaming.accounts import broken_identities
+from streaming.replay import Replay
+from tests.comparing import compare, differences
+from tests.faulty import FAULTS, faulty
+from tests.instances import ROOT, Instance, wait_for
+from tests.mixtures import Mixture
+from tests.small_disk import fill, small_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from streaming.lines import Record
+
+RECORDS = 4000
+HOLD = (
+    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN IMMEDIATE'); print(); sys.stdin.read()"
+)
+
+
+def settings_of(instance: Instance) -> Settings:
+    servers = instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
+    return Settings(run_dir=instance.dir, kafka_bootstrap_servers=servers)
+
+
+@pytest.fixture
+def fed(instance: Instance) -> Instance:
+    """An instance whose broker runs and has records of a bad day."""
+    instance.run("broker", "start")
+    settings = settings_of(instance)
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    admin.create_partitions([NewPartitions("first", 3)])["first"].result()
+    records: Iterator[Record] = itertools.islice(Mixture(3, threading.Event()), RECORDS)
+    assert Replay(settings).run(records).acknowledged == RECORDS
+    return instance
+
+
+def calm(fed: Instance, directory: Path) -> Path:
+    """A fresh database that reads the same topic from its start, in one batch, undisturbed."""
+    found = Instance(directory)
+    found.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = fed.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
+    found.spawn("serve")
+    try:
+        found.run("stream", "--once")
+    finally:
+        found.end()
+    return directory / "meterwatch.db"
+
+
+def done(instance: Instance) -> int:
+    """Records accounted for."""
+    try:
+        return sum(count for (count,) in instance.rows("SELECT records FROM offsets"))
+    except sqlite3.OperationalError:
+        return 0
+
+
+def two_versions(directory: Path) -> tuple[Settings, str, str]:
+    """A registry of this test's own with the champion and a second version of the same bundle."""
+    shutil.copy(ROOT / "mlruns/mlflow.db", directory / "mlflow.db")
+    (directory / "artifacts").symlink_to(ROOT / "mlruns/artifacts")
+    settings = Settings(mlflow_tracking_uri=f"sqlite:///{directory}/mlflow.db")
+    champion = models.champion(settings)
+    assert champion is not None
+    newest = str(max(int(found.version) for found in models.versions(settings)) + 1)
+    with closing(sqlite3.connect(directory / "mlflow.db")) as db, db:
+        names = [row[1] for row in db.execute("PRAGMA table_info(model_versions)")]
+        copied = ", ".join("?" if name == "version" else name for name in names)
+        db.execute(
+            f"INSERT INTO model_versions SELECT {copied} FROM model_versions WHERE name = ? AND version = ?",
+            (newest, settings.model_name, champion.version),
+        )
+    return settings, champion.version, newest
+
+
+@pytest.mark.timeout(600)
+def test_a_faulty_service_a_locked_database_and_a_promotion_change_nothing(fed: Instance, tmp_path: Path) -> None:
+    """All of them while one stream reads; the second model is the first one again, so that its verdicts must be too."""
+    registry, first, second = two_versions(tmp_path)
+    fed.env |= {
+        "METERWATCH_MLFLOW_TRACKING_URI": registry.mlflow_tracking_uri,
+        "METERWATCH_MAX_OFFSETS_PER_TRIGGER": "300",
+        "METERWATCH_TRIGGER_SECONDS": "0.1",
+    }
+    service = fed.spawn("serve")
+    with faulty(fed.url, FAULTS) as between:
+        fed.env["METERWATCH_SERVICE_URL"] = between.url
+        stream = fed.spawn("stream")
+        wait_for("a batch in spite of all faults", lambda: done(fed), seconds=180)
+        assert between.asked > len(FAULTS)
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, fed.dir / "meterwatch.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            asked = between.asked
+            wait_for("a batch that would be written", lambda: between.asked > asked, seconds=60)
+            stands = done(fed)
+            other.communicate()
+        wait_for("it to be written", lambda: done(fed) > stands, seconds=60)
+        between.faults += FAULTS
+        models.promote(registry, second)
+        wait_for("all to be done", lambda: done(fed) == RECORDS, seconds=180)
+        stream.terminate()
+        assert stream.wait(60) == 0
+    service.terminate()
+    said = (fed.dir / "test-stream.log").read_text()
+    assert "Traceback" not in said
+    assert said.count("service away, nothing is committed until it is back") == 2
+    assert broken_identities(settings_of(fed)) == []
+    judged = dict(fed.rows("SELECT model_version, count(*) FROM verdicts GROUP BY model_version"))
+    assert judged.keys() == {first, second}
+    assert differences(compare(fed.dir / "meterwatch.db", calm(fed, tmp_path / "calm"), {"model_version"})) == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_stream_on_a_full_disk_stops_with_a_clear_line_and_goes_on(fed: Instance, tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    fed.spawn("serve")
+    fed.env |= {"METERWATCH_DATABASE_URL": f"sqlite:///{place}/m.db", "METERWATCH_MAX_OFFSETS_PER_TRIGGER": "500"}
+    with small_disk(place, "32m") as disk:
+
+        def stream() -> subprocess.CompletedProcess[str]:
+            words = disk.inside(sys.executable, "-m", "meterwatch.cli", "stream", "--once")
+            return subprocess.run(words, env=fed.env, cwd=ROOT, capture_output=True, text=True, check=False)
+
+        filler = fill(disk.outside, 800_000)
+        failed = stream()
+        assert failed.returncode == 1
+        assert "make space and start again, nothing was half written" in failed.stderr.splitlines()[-1]
+        assert "Traceback" not in failed.stderr
+        filler.unlink()
+        went_on = stream()
+        assert went_on.returncode == 0, went_on.stderr
+        for file in disk.outside.glob("m.db*"):
+            shutil.copy(file, tmp_path)
+    assert differences(compare(tmp_path / "m.db", calm(fed, tmp_path / "calm"))) == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [processes.SERVICE, processes.SPARK, processes.STREAM, processes.BROKER])
+def test_what_hangs_is_started_again(instance: Instance, name: str, tmp_path: Path) -> None:
+    """A part that is stopped by a signal answers nobody, and does not die of itself."""
+    file = tmp_path / "in.txt"
+    file.write_bytes(b"\n".join(record.value for record in itertools.islice(Mixture(1, threading.Event()), 40_000)
+                                if record.key == b"default"))  # fmt: skip
+    up = instance.spawn("up", "--replay", file, "--rate", "50/s")
+    settings = settings_of(instance)
+
+    def pids() -> dict[str, int]:
+        return {part.name: part.pid for part in processes.processes(settings)}
+
+    wait_for("batches to be committed", lambda: done(instance), seconds=300)
+    os.kill(pids()[name], signal.SIGSTOP)
+    stands = done(instance)
+    wait_for("more to be committed", lambda: done(instance) > stands + 500, seconds=600)
+    said = (instance.dir / "test-up.log").read_text()
+    assert f"the {'stream' if name == processes.SPARK else name} has " in said
+    assert said.count("; it is killed") == 1
+    up.terminate()
+    assert up.wait(90) == 0
