@@ -45,15 +45,17 @@ class Batches:
         self.ending = False
 
     def __call__(self, frame: DataFrame, _number: int) -> None:
-        """Spark's `foreachBatch`. After the end was asked for, a batch is left alone: the ledger knows."""
+        """Spark's `foreachBatch`. After the end was asked for, or a failure, a batch is left alone: the ledger knows.
+
+        A failure is kept for the main thread: Spark would print it at length before anybody could say it in a line.
+        """
         with self.running:
             if self.ending:
                 return
             try:
                 self.take(frame.toArrow())
-            except BaseException as error:
-                self.failure = error
-                raise
+            except BaseException as error:  # noqa: BLE001 - raised by the main thread
+                self.failure, self.ending = error, True
 
     def take(self, records: pa.Table) -> None:
         """Score and commit the parsed records that the ledger has not accounted for."""

@@ -176,7 +176,7 @@ def _read(
     LOG.info("reading topic %s (id %s) from %s", topic.name, topic.topic_id, begin)
     try:
         query = writer.start()
-        while not stop.wait(0.2) and query.isActive:  # Spark answers: it is alive
+        while not stop.wait(0.2) and not batches.ending and query.isActive:  # Spark answers: it is alive
             beat(settings, STREAM)
             batches.metrics.lag(_lag(query, batches, topic))
             batches.tidy()

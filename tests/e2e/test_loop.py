@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ def test_a_second_start_goes_on_and_repeats_nothing_and_a_user_finds_it_all(
     both.write_bytes(b"\n".join([*good[:1500], b"x;y"]))
     instance.run("up", "--replay", first, "--exit-when-done")
     before = instance.rows("SELECT * FROM verdicts ORDER BY at")
+    shutil.rmtree(instance.dir / "spark")  # Spark's checkpoint with it: the ledger knows
     instance.run("up", "--replay", both, "--exit-when-done")
     told = instance.status()
     assert (told["stored"], told["duplicates"], told["rejected"]) == (1500, 1000, 1)

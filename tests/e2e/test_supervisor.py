@@ -156,7 +156,9 @@ def test_a_topic_made_anew_is_a_question_and_its_answer_keeps_what_is_stored(cal
     admin.delete_topics(["first"])["first"].result()
     before = dump(calm)
     refused(calm, "up", says="is not the one that was read so far")
-    refused(calm, "up", says="--accept-new-topic")
+    for words in (("up",), ("stream", "--once")):
+        refused(calm, *words, says="--accept-new-topic")
+        refused(calm, *words, says="or stop and bring back the old broker's data")
     calm.run("up", "--replay", file, "--exit-when-done", "--accept-new-topic")
     after = dump(calm)
     for table in ("power_data", "verdicts", "events", "rollups", "meter_states"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -227,6 +228,23 @@ def test_a_failed_batch_leaves_no_trace(stream: Stream, dump: Dump) -> None:
     stream.ask = good
     stream.take([("a", 60, 1.0), ("a", None, None)], 1)
     assert ledger(stream) == {"next_offset": 3, "stored": 2, "duplicates": 0, "rejected": 1}
+
+
+def test_after_a_failure_batches_are_left_alone(stream: Stream, dump: Dump) -> None:
+    """What failed is kept for the main thread to raise; a later batch would begin above what is missing."""
+    fault = OSError("no more")
+
+    def fails(_: pa.Table) -> pa.Table:
+        raise fault
+
+    good, stream.ask = stream.ask, fails
+    before = dump(stream.store)
+    frame: Any = SimpleNamespace(toArrow=lambda: parsed([("a", 60, 1.0)]))
+    stream.batches(frame, 0)
+    assert stream.batches.failure is fault
+    stream.ask = good
+    stream.batches(frame, 1)
+    assert dump(stream.store) == before
 
 
 def records_of(seed: int, count: int) -> list[Record]:

@@ -35,6 +35,23 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PA
 Spawn = "Callable[..., subprocess.Popen[str]]"
 
 
+def test_a_beat_is_a_new_number_and_moves_no_lock(settings: Settings) -> None:
+    assert processes.newest_beat(settings, STREAM) == 0
+    with processes.registered(settings, STREAM):
+        told = [processes.newest_beat(settings, STREAM)]
+        for _ in range(3):
+            before = told[-1]
+            told.append(wait_for("a new number", lambda before=before: _beaten(settings, before), seconds=5))
+        assert running(settings, STREAM) == Part(STREAM, os.getpid(), 0)
+    assert len(set(told)) == len(told)
+
+
+def _beaten(settings: Settings, before: int) -> int | None:
+    processes.beat(settings, STREAM)
+    now = processes.newest_beat(settings, STREAM)
+    return now if now != before else None
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(run_dir=tmp_path)

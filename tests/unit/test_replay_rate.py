@@ -108,6 +108,51 @@ def test_a_sender_that_was_held_up_catches_up(patched: pytest.MonkeyPatch) -> No
     assert times == pytest.approx([0.02 * k for k in range(50)])
 
 
+class Silent(Clock):
+    """A broker that is away after some records: those that it never took wait."""
+
+    def __init__(self, takes: int) -> None:
+        super().__init__(0.0)
+        self.takes = takes
+
+    def __len__(self) -> int:
+        return max(0, len(self.sent) - self.takes)
+
+    def flush(self, seconds: float) -> int:
+        """Wait in vain."""
+        self.now += seconds
+        return len(self)
+
+
+@pytest.mark.parametrize("takes", [0, 3, 10])
+def test_a_broker_that_stays_away_is_given_up_with_all_that_waits(patched: pytest.MonkeyPatch, takes: int) -> None:
+    """Two minutes in a row, at a slow rate too; what is left of the file is not sent at all."""
+    broker = Silent(takes)
+    patched.setattr(replay, "Producer", lambda _: broker)
+    patched.setattr(replay, "time", broker)
+    paced = Replay(Settings(), 0.1)  # a record each ten seconds
+    broker.is_set, stops = paced.stop.is_set, paced.stop.set
+    patched.setattr(paced, "stop", broker)
+    patched.setattr(broker, "set", stops, raising=False)
+    result = paced.run([RECORD] * 100)
+    assert (result.acknowledged, result.failed) == (takes, result.sent - takes)
+    assert result.sent < 100
+    assert broker.now - 1000.0 == pytest.approx(10 * takes + replay.DELIVERY_SECONDS, abs=11)
+    with pytest.raises(StreamError, match="the broker has been away for 120 s"):
+        check(result)
+
+
+def test_who_does_not_give_up_waits(patched: pytest.MonkeyPatch) -> None:
+    """As long as the broker takes, though it is ten hours."""
+    broker = Silent(3)
+    patched.setattr(replay, "Producer", lambda _: broker)
+    patched.setattr(replay, "time", broker)
+    paced = Replay(Settings(), 0.1, gives_up=False)
+    patched.setattr(broker, "is_set", lambda: broker.now > 1000 + 35_999)
+    patched.setattr(paced, "stop", broker)
+    assert paced.run([RECORD] * 10_000).sent == 3600
+
+
 def test_what_was_not_acknowledged_is_an_error_with_its_first_cause() -> None:
     check(Result(5, 5, 0, 1.0, None))
     with pytest.raises(StreamError, match=r"2 of 5 records were not acknowledged .*\(Broker: too large\)"):
