@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("meterwatch.stream")
 DAY = 86_400
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
+SPARK_ENDED = (PySparkException, Py4JError, EOFError)  # a batch was read from its Java, which was killed meanwhile
 ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
 
@@ -209,6 +210,8 @@ def _raise_failure(batches: Batches, query: StreamingQuery | None) -> None:
         return
     if isinstance(batches.failure, AnswerError):
         raise StreamError(str(batches.failure)) from batches.failure
+    if isinstance(batches.failure, SPARK_ENDED):
+        raise StreamError(f"Spark ended: {_first_line(str(batches.failure))}") from batches.failure
     if batches.failure is not None:
         raise batches.failure
     if query is not None and (error := query.exception()) is not None:

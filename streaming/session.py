@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ def spark_session(master: str, work_dir: Path, jars: Iterable[Path] = ()) -> Spa
     builder = SparkSession.builder.appName("meterwatch").master(master)
     for name, value in options.items():
         builder = builder.config(name, value)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # a killed Java is told in a line, not with its call stacks
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds without a sign of life.
 BROKER_SECONDS = 60.0  # it says what topics it has
-SERVICE_SECONDS = 30.0  # it answers on /healthz
-STREAM_SECONDS = 60.0  # its main thread, which asks Spark how it is, marks its lock file
+SERVICE_SECONDS = 60.0  # it answers on /healthz
+STREAM_SECONDS = 180.0  # its main thread, which asks Spark how it is, marks its lock file; Spark may start slowly
 COMMIT_SECONDS = 300.0  # while records wait, broker and service being well: it commits; no single step may last so long
 LONGEST_STEP = 5.0
 MOST_DOUBLINGS = 4
