@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meterwatch.detection.readings import Event, Observation, Verdicts
+    from serving.champion import Model
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MOMENT = pa.timestamp("us", tz="UTC")
@@ -134,8 +135,12 @@ def _seconds(at: pa.Array | None, zone: tzinfo) -> NDArray[np.int64]:
     return seconds
 
 
-def encode(question: Question, observed: Observation, version: str) -> bytes:
-    """Write an answer: meter_id, state, profile, verdicts, events; one row a meter."""
+def encode(question: Question, observed: Observation, model: Model) -> bytes:
+    """Write an answer: meter_id, state, profile, verdicts, events; one row a meter.
+
+    Its metadata name the model, and say how a stream has to put readings in order before it asks.
+    """
+    version, params = model.version, model.detector.params
     ids, readings = question.meter_ids, question.readings
     numbered = np.arange(len(ids) + 1)
     owners = np.array([event.meter for event in observed.events], np.int64)
@@ -147,9 +152,12 @@ def encode(question: Question, observed: Observation, version: str) -> bytes:
         "verdicts": _lists(np.searchsorted(readings.meter, numbered), verdicts),
         "events": _lists(np.searchsorted(owners, numbered), _events(ids, observed.events, version)),
     }
-    return stream(
-        pa.Table.from_arrays(list(columns.values()), names=list(columns), metadata={"model_version": version})
-    )
+    told = {
+        "model_version": version,
+        "allowed_lateness_s": str(params.allowed_lateness_s),
+        "clock_jump_s": str(params.clock_jump_s),
+    }
+    return stream(pa.Table.from_arrays(list(columns.values()), names=list(columns), metadata=told))
 
 
 def stream(table: pa.Table) -> bytes:

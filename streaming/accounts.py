@@ -49,13 +49,17 @@ def broken_identities(settings: Settings) -> list[str]:
             return int(db.execute(sql).fetchone()[0])
 
         total = {name: one(f"SELECT coalesce(sum({name}), 0) FROM offsets") for name in COUNTS}  # noqa: S608
-        rows = {table: one(f"SELECT count(*) FROM {table}") for table in ("power_data", "verdicts", "rejected")}  # noqa: S608
+        rows = {
+            table: one(f"SELECT count(*) FROM {table}")
+            for table in ("power_data", "verdicts", "rejected", "held_readings")
+        }
         judged = one("SELECT count(*) FROM power_data JOIN verdicts USING (meter_id, at)")
     parts = total["stored"] + total["duplicates"] + total["rejected"] + total["held"]
     sides = {
         "records = stored + duplicates + rejected + held": (total["records"], parts),
         "rows of power_data = stored - pruned": (rows["power_data"], total["stored"] - total["pruned"]),
         "rows of rejected = rejected": (rows["rejected"], total["rejected"]),
+        "rows of held_readings = held": (rows["held_readings"], total["held"]),
         "verdicts = rows of power_data": (rows["verdicts"], rows["power_data"]),
         "one verdict for each row of power_data": (judged, rows["power_data"]),
     }

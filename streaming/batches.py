@@ -8,18 +8,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from meterwatch.storage.retention import ROWS
 from streaming.decide import compose, decide
 from streaming.metrics import StreamMetrics
-from streaming.scoring import group, score
+from streaming.reordering import Bound
+from streaming.scoring import NO_QUESTION, bound_of, group, score
+from streaming.waiting import NOBODY, RECORDS, put_in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import DataFrame
 
-    from meterwatch.storage.meters import MeterStore
+    from meterwatch.storage.meters import Batch, MeterStore
+    from streaming.decide import Outcome
     from streaming.ledger import Topic
-    from streaming.scoring import Score
+    from streaming.scoring import Grouped, Score, Scored
+
+
+MAX_METERS = 5_000  # of a commit
 
 
 class Batches:
@@ -38,6 +47,9 @@ class Batches:
         self._ask = ask
         self._source = (topic.topic_id, topic.name)
         self._keep_s = keep_s
+        self._bound: Bound | None = None  # of the model that judged last
+        ledger = store.ledger(topic.name).to_pylist()
+        self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)
         self.offsets = offsets
         self.metrics = StreamMetrics()
         self.running = threading.Lock()  # held while a batch is on its way
@@ -59,21 +71,53 @@ class Batches:
 
     def take(self, records: pa.Table) -> None:
         """Score and commit the parsed records that the ledger has not accounted for."""
+        for piece in pieces(_fresh(records, self.offsets)):
+            self._take(piece)
+
+    def _take(self, records: pa.Table) -> None:
         began = time.monotonic()
-        records = _fresh(records, self.offsets)
-        if not records.num_rows:
-            return
-        rows = np.flatnonzero(~np.asarray(records["reason"].is_valid()))
-        judged = None
-        if len(rows):
-            readings = group(records, rows)
-            scored = score(readings, self._store.load_states, self._ask)
-            judged = readings, scored, decide(readings, scored, self._store.held, self._keep_s)
-        batch = compose(records, judged, self._source, self.offsets)
+        batch = self._batch(records)
         self._store.commit(batch)
         self.offsets.update({advance.partition: advance.next_offset for advance in batch.advances})
-        self.metrics.committed(batch, time.monotonic() - began)
+        self._waiting += sum(advance.held for advance in batch.advances)
+        self.metrics.committed(batch, time.monotonic() - began, self._waiting)
         self.prune(1 + 2 * batch.readings.num_rows // ROWS)  # no slower than the table grows
+
+    def _batch(self, records: pa.Table) -> Batch:
+        rows = np.flatnonzero(~np.asarray(records["reason"].is_valid()))
+        if not len(rows):
+            return compose(records, None, self._source, self.offsets)
+        bound, moves = self._bound or bound_of(self._ask(NO_QUESTION)), NOBODY
+        if bound.lateness or self._waiting:
+            meters = pc.unique(records["meter_id"].take(pa.array(rows)))
+            waiting = self._store.waiting(*self._source, meters)
+            records, readings, moves = put_in_order(records, waiting, bound)
+        else:
+            readings = group(records, rows)
+        return compose(records, self._judged(readings), self._source, self.offsets, moves)
+
+    def _judged(self, readings: Grouped) -> tuple[Grouped, Scored, Outcome] | None:
+        if not len(readings.at):
+            return None
+        scored = score(readings, self._store.load_states, self._answer)
+        return readings, scored, decide(readings, scored, self._store.held, self._keep_s)
+
+    def _answer(self, request: pa.Table) -> pa.Table:
+        """Ask the service, and learn from its answer how long the model has readings wait."""
+        answer = self._ask(request)
+        self._bound = bound_of(answer)
+        return answer
+
+    def settle(self) -> None:
+        """Judge what still waits from topics that are read no longer: nothing more can come before it."""
+        for source in self._store.sources_waiting():
+            if source == self._source:
+                continue
+            waiting = self._store.waiting(*source)
+            records, readings, moves = put_in_order(RECORDS.empty_table(), waiting, Bound(0, 0))
+            ledger = self._store.ledger(source[1]).to_pylist()
+            offsets = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == source[0]}
+            self._store.commit(compose(records, self._judged(readings), source, offsets, moves))
 
     def prune(self, pieces: int = 1) -> bool:
         """Delete some of what is too old; answers whether there may be more."""
@@ -87,6 +131,17 @@ class Batches:
             return self.prune()
         finally:
             self.running.release()
+
+
+def pieces(records: pa.Table) -> Iterator[pa.Table]:
+    """Runs of records with at most MAX_METERS meters: the states of more are never held in memory at once."""
+    meter = records["meter_id"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    begin = 0
+    while begin < len(meter):
+        firsts = np.sort(np.unique(meter[begin:], return_index=True)[1])
+        end = begin + int(firsts[MAX_METERS]) if len(firsts) > MAX_METERS else len(meter)
+        yield records.slice(begin, end - begin)
+        begin = end
 
 
 def _fresh(records: pa.Table, offsets: dict[int, int]) -> pa.Table:

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterwatch.detection.memory import NEVER
+from meterwatch.detection.ordering import CLOCK_JUMP, CONFLICT
 from meterwatch.detection.readings import DUPLICATE, GAP, LATE, REJECTED, SCORED, STATUSES, WARMING_UP
 from meterwatch.storage import meters
 from meterwatch.storage.meters import ABSENT, OTHER, SAME, Advance, Batch
 from streaming.scoring import NUMBERS
+from streaming.waiting import NOBODY, Moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     Held = Callable[[pa.Table], NDArray[np.int8]]
 
-CONFLICT, TOO_OLD = "conflict", "too_old"
+TOO_OLD = "too_old"
 WEEK = 7 * 86_400
 _SPAN = 2**42  # more than any time in seconds: keeps the meters apart in one running maximum
 
@@ -37,47 +39,58 @@ class Outcome:
     duplicate: NDArray[np.bool_]
     rejected: NDArray[np.bool_]
     late: NDArray[np.bool_]  # stored, but not in order
+    in_order: NDArray[np.bool_]  # the state has moved on with it, stored or not
     reason: pa.Array  # of the rejected ones; null elsewhere
 
 
 def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Outcome:
     """Settle what the service, which has no table, could not: is an old reading new to us, a repetition, or a conflict?
 
-    Readings that the service took in order are stored. Of the others the table decides, and before it the records of
+    Readings that the service took in order are stored, but where a meter went back after its clock was wrong: what is
+    no newer than all before may be known. Of those, and of the others, the table decides, and before it the records of
     this batch that arrived earlier: the first value for a time holds. What is older than its meter's newest reading
     before it by more than `keep_s` (0: no limit) is too old, whatever the table still has.
     """
     status, reason = scored.status, scored.verdicts["reason"].combine_chunks()
-    stored = np.isin(status, (SCORED, WARMING_UP, GAP))
+    in_order = np.isin(status, (SCORED, WARMING_UP, GAP))
     conflict = (status == REJECTED) & np.asarray(pc.fill_null(pc.equal(reason, CONFLICT), False))  # noqa: FBT003
     open_ = np.isin(status, (LATE, DUPLICATE)) | conflict
     same, other, late, old = np.zeros((4, len(status)), bool)
     if keep_s and open_.any():
-        old = open_ & (readings.at < _newest_before(readings, scored, stored) - keep_s)
+        old = open_ & (readings.at < _newest_before(readings, in_order, scored.before["at"]) - keep_s)
         open_ &= ~old
-    if open_.any():
+    again = in_order & (readings.at <= _newest_before(readings, in_order, scored.before["furthest_at"]))
+    asked = open_ | again
+    if asked.any():
         found = np.full(len(status), ABSENT, np.int8)
-        found[open_] = held(_candidates(readings, np.flatnonzero(open_)))
-        absent = open_ & (found == ABSENT)
-        holder = _holders(readings, stored | absent)
+        found[asked] = held(_candidates(readings, np.flatnonzero(asked)))
+        absent = asked & (found == ABSENT)
+        holder = _holders(readings, (in_order & ~again) | absent)
         repeats = equal(readings.channels, readings.channels[holder]).all(axis=1)
         first = holder == np.arange(len(status))
-        late = absent & first
-        same = (open_ & (found == SAME)) | (absent & ~first & repeats)
-        other = (open_ & (found == OTHER)) | (absent & ~first & ~repeats)
+        late = open_ & absent & first
+        same = (asked & (found == SAME)) | (absent & ~first & repeats)
+        other = (asked & (found == OTHER)) | (absent & ~first & ~repeats)
     rejected = ((status == REJECTED) & ~open_) | other | old
     reason = pc.if_else(pa.array(other), CONFLICT, pc.if_else(pa.array(old), TOO_OLD, reason))
     reason = pc.if_else(pa.array(rejected), reason, pa.scalar(None, pa.string()))
-    return Outcome(stored | late, same, rejected, late, reason)
+    return Outcome((in_order & ~same & ~other) | late, same, rejected, late, in_order, reason)
 
 
-def _newest_before(readings: Grouped, scored: Scored, in_order: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(n,) The newest reading in order of its meter before each one; NEVER where there is none."""
+def _newest_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(n,) The newest reading in order of its meter before each one; NEVER where there is none.
+
+    Args:
+        readings: of the batch.
+        in_order: (n,) those of them that count.
+        before_batch: (m,) the meters' newest before them, null where there is none.
+    """
     base = readings.meter * _SPAN
-    before = base + _remembered(scored)[readings.meter]
+    before = base + before_batch.fill_null(NEVER).to_numpy()[readings.meter]
     top = np.maximum.accumulate(base + np.where(in_order, readings.at, NEVER))
     before[1:] = np.maximum(before[1:], top[:-1])
-    return before - base
+    newest: NDArray[np.int64] = before - base
+    return newest
 
 
 def _remembered(scored: Scored) -> NDArray[np.int64]:
@@ -119,14 +132,16 @@ def compose(
     judged: tuple[Grouped, Scored, Outcome] | None,
     source: tuple[str, str],
     ledger: Mapping[int, int],
+    moves: Moves = NOBODY,
 ) -> Batch:
     """Put together all that is written for a batch.
 
     Args:
-        records: the batch's records as `parse` made them, none of them accounted for yet.
+        records: the batch's records as `parse` made them, none of them accounted for yet; before them what waited.
         judged: its readings with what became of them; None where it has none.
         source: topic id and topic.
         ledger: partition to next_offset, as it is before this batch.
+        moves: who waits to be put in order.
     """
     rejected = [_rejected(records, np.flatnonzero(records["reason"].is_valid()), None)]
     tables = {
@@ -137,10 +152,10 @@ def compose(
         "profiles": meters.PROFILES.empty_table(),
         "snapshots": meters.SNAPSHOTS.empty_table(),
     }
-    stored = duplicate = np.zeros(0, np.int64)
+    duplicate = np.zeros(0, np.int64)
     if judged is not None:
         readings, scored, outcome = judged
-        stored, duplicate = readings.row[outcome.stored], readings.row[outcome.duplicate]
+        duplicate = readings.row[outcome.duplicate]
         rejected.append(
             _rejected(records, readings.row[outcome.rejected], outcome.reason.filter(pa.array(outcome.rejected)))
         )
@@ -152,9 +167,10 @@ def compose(
             "profiles": _profiles(scored),
             "snapshots": _snapshots(readings, scored, outcome),
         }
+    rejected.append(_rejected(records, moves.refused, pa.repeat(CLOCK_JUMP, len(moves.refused))))
     quarantine = pa.concat_tables(rejected)
-    advances = _advances(records, stored, duplicate, quarantine, ledger)
-    return Batch(*source, **tables, rejected=quarantine, advances=advances)
+    advances = _advances(records, tables, duplicate, quarantine, ledger, moves)
+    return Batch(*source, **tables, rejected=quarantine, advances=advances, held=moves.held, released=moves.released)
 
 
 def _readings(records: pa.Table, readings: Grouped, outcome: Outcome) -> pa.Table:
@@ -188,24 +204,35 @@ def _verdicts(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
 
 
 def _states(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
-    newest, none = _newest(readings, outcome)
+    """The new states with the time of their newest reading, and of the furthest one that the batch had."""
+    none = ~_any(readings, outcome)
+    places = np.where(outcome.in_order, np.arange(len(readings.at)), -1)
+    newest = readings.at[np.maximum.reduceat(places, readings.bounds[:-1])]
     table = scored.states.append_column("at", pa.array(newest, mask=none))
+    table = table.append_column("furthest_at", pa.array(_furthest(readings, outcome), mask=none))
     return table.select(meters.STATES.names).cast(meters.STATES)
 
 
-def _newest(readings: Grouped, outcome: Outcome) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(m,) Each meter's newest reading in order, and which meters have none."""
-    in_order = outcome.stored & ~outcome.late
-    newest = np.maximum.reduceat(np.where(in_order, readings.at, np.iinfo(np.int64).min), readings.bounds[:-1])
-    return newest, ~np.logical_or.reduceat(in_order, readings.bounds[:-1])
+def _any(readings: Grouped, outcome: Outcome) -> NDArray[np.bool_]:
+    """(m,) Which meters have a reading in order."""
+    some: NDArray[np.bool_] = np.logical_or.reduceat(outcome.in_order, readings.bounds[:-1])
+    return some
+
+
+def _furthest(readings: Grouped, outcome: Outcome) -> NDArray[np.int64]:
+    """(m,) Each meter's newest time in order."""
+    least = np.iinfo(np.int64).min
+    newest: NDArray[np.int64] = np.maximum.reduceat(
+        np.where(outcome.in_order, readings.at, least), readings.bounds[:-1]
+    )
+    return newest
 
 
 def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
     """The states as they were of the meters that this batch takes into another week (UTC, from Thursdays on)."""
-    newest, none = _newest(readings, outcome)
-    before = _remembered(scored)
-    entered = np.flatnonzero(~none & (newest // WEEK > before // WEEK))
-    in_order = np.where(outcome.stored & ~outcome.late, readings.at, np.iinfo(np.int64).max)
+    before: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
+    entered = np.flatnonzero(_any(readings, outcome) & (_furthest(readings, outcome) // WEEK > before // WEEK))
+    in_order = np.where(outcome.in_order, readings.at, np.iinfo(np.int64).max)
     first = np.minimum.reduceat(in_order, readings.bounds[:-1])[entered]
     at = np.where(before[entered] > NEVER, before[entered], first - 1)
     states = scored.before.take(pa.array(entered))
@@ -228,23 +255,33 @@ def _rejected(records: pa.Table, rows: NDArray[np.int64], reason: pa.Array | Non
 
 def _advances(
     records: pa.Table,
-    stored: NDArray[np.int64],
+    tables: Mapping[str, pa.Table],
     duplicate: NDArray[np.int64],
     quarantine: pa.Table,
     ledger: Mapping[int, int],
+    moves: Moves,
 ) -> list[Advance]:
     partition, offset = records["partition"].to_numpy(), records["offset"].to_numpy()
-    refused = quarantine["partition"].to_numpy()
+    fresh, following = partition[moves.old :], offset[moves.old :] + 1
+    status, reason = tables["verdicts"]["status"], quarantine["reason"]
+    stored, refused = tables["readings"]["partition"].to_numpy(), quarantine["partition"].to_numpy()
+    counted = {
+        "records": fresh,
+        "stored": stored,
+        "duplicates": partition[duplicate],
+        "rejected": refused,
+        "late": stored[np.asarray(pc.equal(status, STATUSES[LATE]))],
+        "gaps": stored[np.asarray(pc.equal(status, STATUSES[GAP]))],
+        "conflicts": refused[np.asarray(pc.equal(reason, CONFLICT))],
+    }
+    joined, left = partition[moves.joined], partition[moves.left]
     return [
         Advance(
             number,
             ledger.get(number),
-            int(offset[partition == number].max()) + 1,
-            records=int((partition == number).sum()),
-            stored=int((partition[stored] == number).sum()),
-            duplicates=int((partition[duplicate] == number).sum()),
-            rejected=int((refused == number).sum()),
-            held=0,
+            int(following[fresh == number].max(initial=ledger.get(number, 0))),
+            **{name: int((where == number).sum()) for name, where in counted.items()},
+            held=int((joined == number).sum()) - int((left == number).sum()),
         )
-        for number in np.unique(partition).tolist()
+        for number in np.union1d(fresh, left).tolist()
     ]

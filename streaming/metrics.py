@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from meterwatch.storage.meters import Batch
 
 HOST = "127.0.0.1"
+# A record is one of these; a rejected one is its reason.
+OUTCOMES = ("scored", "warming_up", "gap", "late", "duplicate", "bad_fields", "bad_number", "bad_time", "out_of_range",
+            "conflict", "clock_jump", "too_old", "too_large", "not_utf8", "no_key", "header", "empty")  # fmt: skip
 SEVERITIES = ((67.0, "high"), (34.0, "medium"), (0.0, "low"))
 
 
@@ -21,6 +24,9 @@ class StreamMetrics:
         self._readings = Counter(
             "meterwatch_readings", "Records by what became of them.", ["outcome"], registry=self.registry
         )
+        for outcome in OUTCOMES:
+            self._readings.labels(outcome)
+        self._held = Gauge("meterwatch_held_readings", "Readings that wait to be put in order.", registry=self.registry)
         self._events = Counter("meterwatch_events", "Events that ended.", ["severity"], registry=self.registry)
         self._seconds = Histogram(
             "meterwatch_batch_seconds", "From a batch's first record in hand to its commit.", registry=self.registry
@@ -40,10 +46,13 @@ class StreamMetrics:
         """Answer scrapes on loopback."""
         start_http_server(port, addr=HOST, registry=self.registry)
 
-    def committed(self, batch: Batch, seconds: float) -> None:
-        """Count a batch that is in the database."""
-        for outcome in ("stored", "duplicates", "rejected", "held"):
-            self._readings.labels(outcome).inc(sum(getattr(advance, outcome) for advance in batch.advances))
+    def committed(self, batch: Batch, seconds: float, held: int) -> None:
+        """Count a batch that is in the database; `held` readings wait after it."""
+        for column in (batch.verdicts["status"], batch.rejected["reason"]):
+            for row in column.value_counts().to_pylist():
+                self._readings.labels(row["values"]).inc(row["counts"])
+        self._readings.labels("duplicate").inc(sum(advance.duplicates for advance in batch.advances))
+        self._held.set(held)
         ended = batch.events.filter(batch.events["end_at"].is_valid())
         for severity in ended["severity"].to_pylist():
             self._events.labels(next(name for least, name in SEVERITIES if severity >= least)).inc()

@@ -73,6 +73,7 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
             keep_s = settings.retention_days * DAY
             batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s)
+            batches.settle()
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterwatch.detection.readings import CHANNELS, STATUSES
+from streaming.reordering import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ MOMENT = pa.timestamp("us", tz="UTC")
 MAX_METERS = 2_000
 MAX_READINGS = 200_000
 NUMBERS = ("score", "threshold", "expected_kw", "lower_kw", "upper_kw")
+_READING = pa.struct([("at", MOMENT), *((name, pa.float64()) for name in CHANNELS)])
+_PARTS = [("meter_id", pa.string()), ("state", pa.binary()), ("profile", pa.binary())]
+NO_QUESTION = pa.schema([*_PARTS, ("readings", pa.list_(_READING))]).empty_table()  # asks only who answers
 EVENT_TIMES = ("start_at", "end_at", "peak_at")
 
 
@@ -55,7 +59,7 @@ class Scored:
     verdicts: pa.Table  # n rows: NUMBERS, anomalous, reason, model_version
     states: pa.Table  # m rows: meter_id, state, profile (null: unchanged), model_version
     events: pa.Table  # event columns, times as unix seconds
-    before: pa.Table  # m rows: meter_id, state, profile, at (newest reading in the state), as they were
+    before: pa.Table  # m rows: meter_id, state, profile, at (newest reading in the state), furthest_at, as they were
 
 
 def group(records: pa.Table, rows: NDArray[np.int64]) -> Grouped:
@@ -79,7 +83,7 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
 
     Args:
         readings: at least one reading of each meter.
-        load_states: meter ids to their (meter_id, state, profile, at).
+        load_states: meter ids to their (meter_id, state, profile, at, furthest_at).
         ask: a request table to the service's answer table.
 
     Raises:
@@ -88,7 +92,7 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
     answers, before = [], []
     for first, last in _pieces(readings.bounds):
         before.append(load_states(readings.meter_ids[first:last]))
-        request = _request(readings, first, last, before[-1].drop_columns("at"))
+        request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))
         answer = ask(request)
         _check(request, answer)
         answers.append(answer)
@@ -111,6 +115,12 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
         events,
         pa.concat_tables(before),
     )
+
+
+def bound_of(answer: pa.Table) -> Bound:
+    """How the model that answered has readings wait to be put in order; not at all where the service does not say."""
+    told = answer.schema.metadata
+    return Bound(int(told.get(b"allowed_lateness_s", 0)), int(told.get(b"clock_jump_s", 0)))
 
 
 def _pieces(bounds: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

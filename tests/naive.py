@@ -93,7 +93,7 @@ def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump
             told.append("out_of_range")
         elif held and time <= held[-1][0]:
             same_time = [kept for then, kept in held[-32:] if then == time]
-            if not same_time and held[-1][0] - time > jump_s and hole[0] < time < hole[1]:
+            if not same_time and hole[0] < time < hole[1] and (behind or held[-1][0] - time > jump_s):
                 behind = [*behind, time] if behind and 0 < time - behind[-1] <= jump_s else [time]
                 if len(behind) == many:
                     told.append("anew")
@@ -111,6 +111,37 @@ def order(at: Sequence[int], rows: Sequence[Sequence[float]], limit: float, jump
             held.append((time, values))
             told.append("accepted")
     return told
+
+
+def put_in_order(at: Sequence[int], lateness: int, jump_s: int) -> tuple[list[int], list[int]]:
+    """Record by record of one meter: which go on, in this order, and which are refused as clock jumps."""
+    released: list[int] = []
+    refused: list[int] = []
+    waiting: list[int] = []
+    front: int | None = None
+    suspect: int | None = None
+    for i, now in enumerate(at):
+        going: list[int] = []
+        settles = False
+        if front is None or abs(now - front) <= jump_s:
+            settles = front is None or now + lateness > front
+            waiting.append(i)
+        elif suspect is not None and 0 < now - at[suspect] <= jump_s:
+            going, waiting, suspect, front = waiting, [suspect, i], None, now
+        else:
+            settles = True
+        if settles and suspect is not None and front is not None:
+            (refused if at[suspect] > front else going).append(suspect)
+            suspect = None
+        if i not in waiting:
+            suspect = i
+        else:
+            front = now if front is None else max(front, now)
+        assert front is not None
+        going += [k for k in waiting if at[k] + lateness <= front]
+        waiting = [k for k in waiting if k not in going]
+        released += sorted(going, key=lambda k: (at[k], k))
+    return released, sorted(refused)
 
 
 def cadences(at: Sequence[int], turn: int, warm_up_s: int = DAY) -> list[int]:

@@ -56,7 +56,7 @@ def store(
             pa.table(readings, schema=meters.READINGS),
             pa.table(verdicts, schema=meters.VERDICTS),
             pa.Table.from_pylist(events or [], schema=meters.EVENTS),
-            pa.table([[meter_id], [b"state"], [int(at.max())], ["1"]], schema=meters.STATES),
+            pa.table([[meter_id], [b"state"], [int(at.max())], [int(at.max())], ["1"]], schema=meters.STATES),
             meters.PROFILES.empty_table(),
             meters.SNAPSHOTS.empty_table(),
             meters.REJECTED.empty_table(),

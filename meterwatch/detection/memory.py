@@ -78,6 +78,7 @@ SIZE_BEFORE = HOT_DTYPE.fields["hole_from"][1] if HOT_DTYPE.fields else 0  # of 
 KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
         "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
+_WHOLE, _PAIRS, _HALVED_PAIRS, _AS_MEAN = range(4)  # forms of a series in a profile
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
 
 
@@ -155,10 +156,15 @@ class Memory:
             if (row == MISSING).all():
                 continue
             present |= 1 << k
-            # Readings every half hour fill slots in pairs: one of each pair says it all.
-            pairs = row.reshape(-1, 2)
+            if k and np.array_equal(row, self.series[MEAN][i, -len(row) :]):  # one reading a slot
+                parts.append(bytes([_AS_MEAN]))
+                continue
+            # Readings every half hour fill slots in pairs, of which one says it all; the first may be half a pair.
+            odd = int(self.roll_slot[i]) % 2
+            pairs = row[odd : len(row) - odd].reshape(-1, 2)
             paired = bool((pairs[:, 0] == pairs[:, 1]).all())
-            parts.append(bytes([paired]) + (pairs[:, 0] if paired else row).tobytes())
+            kept = np.concatenate([row[:odd], pairs[:, 0], row[len(row) - odd :]]) if paired else row
+            parts.append(bytes([_PAIRS + odd if paired else _WHOLE]) + kept.tobytes())
         return _seal(_PROFILE_MAGIC, present, self.digests[i], b"".join(parts))
 
 
@@ -197,10 +203,14 @@ def _read_profile(
         for k, length in enumerate(LENGTHS):
             if not present >> k & 1:
                 continue
-            paired, place = body[place], place + 1
-            count = length // 2 if paired else length
+            form, place = body[place], place + 1
+            if form == _AS_MEAN:
+                series[k][i] = series[MEAN][i, -length:]
+                continue
+            odd = int(form == _HALVED_PAIRS)
+            count = length // 2 + odd if form else length
             values = np.frombuffer(body, "<i2", count, place)
-            series[k][i] = np.repeat(values, 2) if paired else values
+            series[k][i] = np.repeat(values, 2)[odd : length + odd] if form else values
             place += 2 * count
     except (IndexError, ValueError):  # sealed well, but shorter than what it says it holds
         raise StateError(meter_id, "profile", "has a wrong length") from None

@@ -84,7 +84,8 @@ def judge_order(hot: NDArray[np.void], readings: Readings, params: DetectorParam
     status[good[ahead <= 0]] = LATE
     known = before - meter[good] * _SPAN > NEVER
     jumps = known & (ahead > params.clock_jump_s)
-    returns = (-ahead > params.clock_jump_s) & _in_hole(hot, meter[good], at[good])
+    returns = (-ahead > params.clock_jump_s) | ((ahead <= 0) & (hot["back"][meter[good]] > 0))
+    returns &= _in_hole(hot, meter[good], at[good])
     walked = np.zeros(len(hot), np.bool_)
     walked[meter[good[jumps | returns]]] = True
     _tell_repeats(hot, readings, hashes, status, reason, ~walked)
@@ -149,7 +150,7 @@ def _walk(
                 status, reason = (DUPLICATE, 0) if known == print_ else (REJECTED, 1 + REASONS.index(CONFLICT))
             else:
                 status = LATE
-                if newest - now > limit and begin < now < end:
+                if begin < now < end and (back or newest - now > limit):
                     back = back + 1 if back and 0 < now - back_at <= limit else 1
                     back_at = now
                     anew = back == params.clock_return_readings

@@ -43,6 +43,8 @@ _OF_DAYS, _OF_WEEKS = np.searchsorted(LAGS, DAYS), np.searchsorted(LAGS, WEEKS)
 LEAST_CONTEXT = 10  # values: four periods with two or three neighbours each
 CLIP = 50.0  # robust deviations beyond say no more
 TOGETHER = 2  # meters laid out at a time: their tables stay in the processor's cache
+MANY_TOGETHER = 32  # of meters with a few slots each: what a call costs counts for more
+FEW_SLOTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,10 @@ def deviations(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64], us
     out = np.empty((len(STATISTICS), len(m)))
     rows, first = np.unique(m, return_index=True)
     edges = np.append(first, len(m))
-    for start in range(0, len(rows), TOGETHER):
-        some = rows[start : start + TOGETHER]
-        part = slice(edges[start], edges[min(start + TOGETHER, len(rows))])
+    together = MANY_TOGETHER if len(m) <= FEW_SLOTS * len(rows) else TOGETHER
+    for start in range(0, len(rows), together):
+        some = rows[start : start + together]
+        part = slice(edges[start], edges[min(start + together, len(rows))])
         owner = np.searchsorted(some, m[part])
         lowest = np.full(len(some), HOT)
         np.minimum.at(lowest, owner, slot[part])

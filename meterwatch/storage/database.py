@@ -60,8 +60,8 @@ class Database:
             names = ", ".join(rows.column_names)
             self.execute(f"INSERT INTO {table} ({names}) VALUES ({places}) {on_conflict}", rows)  # noqa: S608
 
-    def query(self, sql: str, schema: pa.Schema) -> pa.Table:
-        """All rows of a query, cast to `schema`.
+    def query(self, sql: str, schema: pa.Schema, values: pa.Table | None = None) -> pa.Table:
+        """All rows of a query, cast to `schema`; one row of `values` in the place of its question marks.
 
         Raises:
             DatabaseError: as `execute`.
@@ -69,6 +69,8 @@ class Database:
         with self._named(), adbc.AdbcStatement(self._connection) as statement:
             statement.set_options(**{adbc_driver_sqlite.StatementOptions.BATCH_ROWS.value: INFERENCE_ROWS})
             statement.set_sql_query(sql)
+            if values is not None:
+                statement.bind_stream(values)
             stream, _ = statement.execute_query()
             table = pa.RecordBatchReader.from_stream(stream).read_all()
         columns = [_cast(column, field.type) for column, field in zip(table.columns, schema, strict=True)]

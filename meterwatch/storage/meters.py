@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -60,7 +60,13 @@ EVENTS = pa.schema(
     ]
 )
 STATES = pa.schema(
-    [("meter_id", pa.string()), ("state", pa.binary()), ("at", pa.int64()), ("model_version", pa.string())]
+    [
+        ("meter_id", pa.string()),
+        ("state", pa.binary()),
+        ("at", pa.int64()),
+        ("furthest_at", pa.int64()),
+        ("model_version", pa.string()),
+    ]
 )
 PROFILES = pa.schema([("meter_id", pa.string()), ("profile", pa.binary())])
 SNAPSHOTS = pa.schema([*KEY, ("state", pa.binary()), ("profile", pa.binary())])
@@ -73,13 +79,26 @@ REJECTED = pa.schema(
         ("reason", pa.string()),
     ]
 )
+HELD = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("record_offset", pa.int64()),
+        ("record_key", pa.binary()),
+        ("raw", pa.binary()),
+        *KEY,
+        ("channels", pa.binary()),  # seven float64, NaN where missing
+        ("suspect", pa.bool_()),
+    ]
+)
+RELEASED = pa.schema([("meter_id", pa.string()), ("partition", pa.int32()), ("record_offset", pa.int64())])
 CANDIDATES = pa.schema([*KEY, *CHANNEL_FIELDS])
 COUNTS = ("records", "stored", "duplicates", "rejected", "held")
+OF_THESE = ("late", "gaps", "conflicts")  # the first two of what is stored, the last of what is rejected
 LEDGER = pa.schema(
     [
         ("topic_id", pa.string()),
         ("topic", pa.string()),
-        *((name, pa.int64()) for name in ("partition", "next_offset", *COUNTS, "pruned")),
+        *((name, pa.int64()) for name in ("partition", "next_offset", *COUNTS, *OF_THESE, "pruned")),
     ]
 )
 
@@ -92,7 +111,7 @@ _CREATE_TEMPORARY = (
     + ", ".join(f"{name} REAL" for name in CHANNEL_COLUMNS)
     + ")",
 )
-_ADD_COUNTS = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTS)
+_ADD_COUNTS = ", ".join(f"{name} = {name} + excluded.{name}" for name in (*COUNTS, *OF_THESE))
 
 
 class LedgerMovedError(DatabaseError):
@@ -109,7 +128,10 @@ class Advance(NamedTuple):
     stored: int
     duplicates: int
     rejected: int
-    held: int
+    held: int  # negative where more goes on than waits anew
+    late: int = 0
+    gaps: int = 0
+    conflicts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +148,9 @@ class Batch:
     snapshots: pa.Table  # SNAPSHOTS, of meters that this batch takes into another week
     rejected: pa.Table  # REJECTED
     advances: list[Advance]
+    # HELD, what waits from now on or otherwise than before, and RELEASED, what waits no longer.
+    held: pa.Table = field(default_factory=HELD.empty_table)
+    released: pa.Table = field(default_factory=RELEASED.empty_table)
 
     def check(self) -> None:
         """Prove the counting identities.
@@ -133,8 +158,9 @@ class Batch:
         Raises:
             ValueError: a count is off, which is a fault of the program.
         """
-        totals = np.array([advance[3:] for advance in self.advances], np.int64).reshape(-1, len(COUNTS)).sum(axis=0)
-        records, stored, duplicates, rejected, held = totals.tolist()
+        records, stored, duplicates, rejected, held = (
+            sum(getattr(advance, name) for advance in self.advances) for name in COUNTS
+        )
         told = (stored, stored, rejected, records)
         found = (
             self.readings.num_rows,
@@ -181,15 +207,18 @@ class MeterStore:
         """What is remembered of the given meters, in their order; null where nothing is.
 
         Returns:
-            meter_id, state, profile, and `at`, the newest reading in the state (NEVER where it has none).
+            meter_id, state, profile, and as times `at`, the newest reading in the state, and `furthest_at`, the newest
+            one that ever was in it (NEVER where it has none).
         """
         wanted = pa.table({"number": pa.array(np.arange(len(meter_ids))), "meter_id": meter_ids})
         self._db.insert("temp.wanted", wanted)
-        hot = {"state": pa.binary(), "at": pa.int64()}
-        state, at = self._parts(f"t.state, coalesce(t.at, {NEVER})", "hot_states", len(meter_ids), hot)
+        hot = {"state": pa.binary(), "at": pa.int64(), "furthest_at": pa.int64()}
+        times = f"coalesce(t.at, {NEVER}), coalesce(t.furthest_at, {NEVER})"
+        state, at, furthest = self._parts(f"t.state, {times}", "hot_states", len(meter_ids), hot)
         (profile,) = self._parts("t.profile", "profiles", len(meter_ids), {"profile": pa.binary()})
         self._db.execute("DELETE FROM temp.wanted")
-        return pa.table([meter_ids, state, profile, at], names=["meter_id", "state", "profile", "at"])
+        names = ["meter_id", "state", "profile", "at", "furthest_at"]
+        return pa.table([meter_ids, state, profile, at, furthest], names=names)
 
     def _parts(self, parts: str, table: str, count: int, kinds: dict[str, pa.DataType]) -> list[pa.Array]:
         """Columns beside `temp.wanted`, put in place here: ADBC takes no type from a column that begins null."""
@@ -201,6 +230,31 @@ class MeterStore:
         place[found["number"].to_numpy()] = np.arange(found.num_rows)
         rows = pa.array(place, mask=place < 0)
         return [found[name].combine_chunks().take(rows) for name in kinds]
+
+    def sources_waiting(self) -> list[tuple[str, str]]:
+        """Topic id and topic of the records that wait to be put in order."""
+        schema = pa.schema([("topic_id", pa.string()), ("topic", pa.string())])
+        found = self._db.query("SELECT DISTINCT topic_id, topic FROM held_readings", schema)
+        return [(row["topic_id"], row["topic"]) for row in found.to_pylist()]
+
+    def waiting(self, topic_id: str, topic: str, meter_ids: pa.Array | None = None) -> pa.Table:
+        """Readings (HELD) of a topic that wait, in the order of their records; of the given meters, or of all."""
+        which = "held_readings AS h"
+        if meter_ids is not None:
+            self._db.insert("temp.wanted", pa.table({"number": np.arange(len(meter_ids)), "meter_id": meter_ids}))
+            which = "temp.wanted AS w JOIN held_readings AS h ON h.meter_id = w.meter_id"
+        # ADBC takes no type from a column that begins null.
+        names = ", ".join("coalesce(record_key, x'')" if name == "record_key" else f"h.{name}" for name in HELD.names)
+        wanted = pa.table({"topic_id": [topic_id], "topic": [topic]})
+        found = self._db.query(
+            f"SELECT {names}, record_key IS NULL FROM {which} WHERE topic_id = ? AND topic = ? "  # noqa: S608
+            "ORDER BY partition, record_offset",
+            pa.schema([*HELD, ("keyless", pa.bool_())]),
+            wanted,
+        )
+        self._db.execute("DELETE FROM temp.wanted")
+        key = pc.if_else(found["keyless"], pa.scalar(None, pa.binary()), found["record_key"])
+        return found.drop_columns("keyless").set_column(HELD.names.index("record_key"), "record_key", key)
 
     def held(self, candidates: pa.Table) -> NDArray[np.int8]:
         """Look up whether readings (schema CANDIDATES) are in `power_data` already.
@@ -230,7 +284,7 @@ class MeterStore:
         5. Rollups: add to the hours and days.
         6. Events: the newest standing replaces the older one.
         7. States, and the profiles that changed; before that, snapshots of what the states were.
-        8. Rejected records.
+        8. Rejected records, and those that wait to be put in order.
         9. Offsets: advance the ledger.
         10. Commit.
 
@@ -251,10 +305,11 @@ class MeterStore:
             self._db.insert("rollups", sums, on_conflict=UPSERT)  # 5
             self._db.insert("events", batch.events, on_conflict=_replace(EVENTS, "event_id"))  # 6
             self._db.insert("state_snapshots", batch.snapshots, on_conflict="ON CONFLICT DO NOTHING")  # 7
-            newest = "at = coalesce(excluded.at, at)"  # a batch of late readings has no newer one
-            self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", at=newest))
+            self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", **_NEWEST))
             self._db.insert("profiles", batch.profiles, on_conflict=_replace(PROFILES, "meter_id"))
             self._db.insert("rejected", _of_topic(batch, batch.rejected))  # 8
+            self._release(batch)
+            self._db.insert("held_readings", _of_topic(batch, batch.held), on_conflict=_SUSPECTED)
             self._db.insert("offsets", _advanced(batch), on_conflict=_ADVANCE)  # 9
         self._retention.wake()
 
@@ -264,6 +319,14 @@ class MeterStore:
         See `Retention.piece`; answers whether there may be more.
         """
         return self._retention.piece(keep_s, topic_id)
+
+    def _release(self, batch: Batch) -> None:
+        if batch.released.num_rows:
+            names = ("topic_id", "topic", *RELEASED.names)
+            self._db.execute(
+                "DELETE FROM held_readings WHERE " + " AND ".join(f"{name} = ?" for name in names),  # noqa: S608
+                _of_topic(batch, batch.released).select(names),
+            )
 
     def _compare(self, batch: Batch) -> None:
         ledger = self.ledger(batch.topic)
@@ -281,6 +344,14 @@ class MeterStore:
 _ADVANCE = f"ON CONFLICT DO UPDATE SET next_offset = excluded.next_offset, {_ADD_COUNTS}"
 
 
+_SUSPECTED = "ON CONFLICT DO UPDATE SET suspect = excluded.suspect"
+_NEWEST = {
+    "at": "at = coalesce(excluded.at, at)",  # a batch of late readings has no newer one
+    "furthest_at": "furthest_at = max(coalesce(furthest_at, excluded.furthest_at), "
+    "coalesce(excluded.furthest_at, furthest_at))",
+}
+
+
 def _replace(schema: pa.Schema, key: str, **special: str) -> str:
     """The clause that puts a new row in the place of the one with the same key."""
     news = [special.get(name, f"{name} = excluded.{name}") for name in schema.names if name != key]
@@ -295,7 +366,7 @@ def _of_topic(batch: Batch, table: pa.Table) -> pa.Table:
 
 
 def _advanced(batch: Batch) -> pa.Table:
-    names = ("partition", "next_offset", *COUNTS)
+    names = ("partition", "next_offset", *COUNTS, *OF_THESE)
     columns = {name: [getattr(advance, name) for advance in batch.advances] for name in names}
     rows = pa.table({**columns, "pruned": [0] * len(batch.advances)})
     return _of_topic(batch, rows)

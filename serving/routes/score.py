@@ -75,4 +75,6 @@ def _bulk(body: bytes, kind: str, model: Model, answer: str, parts: Parts) -> by
 
 
 def _told(question: Question, observed: Observation, model: Model, kind: str) -> bytes:
-    return (arrow.encode if kind == ARROW else jsontext.encode)(question, observed, model.version)
+    if kind == ARROW:
+        return arrow.encode(question, observed, model)
+    return jsontext.encode(question, observed, model.version)

@@ -20,6 +20,7 @@ TABLES = {
     "meter_states": "meter_id",
     "offsets": "partition",
     "rollups": "meter_id, period, at",
+    "held_readings": "partition, record_offset",
 }
 
 

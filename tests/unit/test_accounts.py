@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RECORDS = "records = stored + duplicates + rejected + held"
 READINGS = "rows of power_data = stored - pruned"
 REJECTED = "rows of rejected = rejected"
+HELD = "rows of held_readings = held"
 VERDICTS = "verdicts = rows of power_data"
 ONE_EACH = "one verdict for each row of power_data"
 
@@ -74,7 +75,7 @@ def test_an_instance_without_a_database_adds_up(tmp_path: Path) -> None:
     [
         ("UPDATE offsets SET records = records + 1", [f"{RECORDS}: 15 is not 14"]),
         ("UPDATE offsets SET duplicates = duplicates - 1", [f"{RECORDS}: 14 is not 13"]),
-        ("UPDATE offsets SET held = 2", [f"{RECORDS}: 14 is not 16"]),
+        ("UPDATE offsets SET held = 2", [f"{RECORDS}: 14 is not 16", f"{HELD}: 0 is not 2"]),
         ("UPDATE offsets SET pruned = 1", [f"{READINGS}: 10 is not 9"]),
         ("UPDATE offsets SET stored = 11, duplicates = 0", [f"{READINGS}: 10 is not 11"]),
         ("DELETE FROM rejected WHERE record_offset = 11", [f"{REJECTED}: 2 is not 3"]),
@@ -100,5 +101,5 @@ def test_counts_are_those_of_this_topic(settings: Settings) -> None:
                 "anomalous": 2, "events": 1}  # fmt: skip
     assert counts(settings, topic) == {**expected, "lag": 6}
     assert counts(settings, None) == {**expected, "lag": None}
-    change(settings, "INSERT INTO offsets SELECT 'old', 'other', 0, 9, 9, 9, 0, 0, 0, 0")
+    change(settings, "INSERT INTO offsets SELECT 'old', 'other', 0, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0")
     assert counts(settings, topic) == {**expected, "lag": 6}

@@ -14,7 +14,8 @@ from streaming.scoring import Scored, group
 from tests.unit.test_batches import VERDICT, parsed
 
 Key = tuple[str, int]
-Row = tuple[str, int, float | None, str, str]  # meter, time, power, what the service says: in order, and not in order
+# Meter, time, power, what the service says in order and not in order, and whether the meter goes back with it.
+Row = tuple[str, int, float | None, str, str, bool]
 ROWS = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
@@ -22,6 +23,7 @@ ROWS = st.lists(
         st.none() | st.sampled_from([0.0, -0.0, 1.0, 2.0]),
         st.sampled_from(["scored", "scored", "scored", "warming_up", "gap", "out_of_range", "clock_jump"]),
         st.sampled_from(["late", "duplicate", "conflict"]),
+        st.sampled_from([False, False, False, True]),
     ),
     min_size=1,
     max_size=40,
@@ -35,8 +37,8 @@ def service(rows: list[Row], table: dict[Key, float | None]) -> list[tuple[str, 
     """What the service tells of each reading: it knows which are newer than all, of the others it guesses."""
     newest = {meter: max(at for m, at in table if m == meter) for meter, _ in table}
     told = []
-    for meter, at, _, in_order, not_in_order in rows:
-        said = in_order if at > newest.get(meter, -1) else not_in_order
+    for meter, at, _, in_order, not_in_order, back in rows:
+        said = in_order if back or at > newest.get(meter, -1) else not_in_order
         if said in ("scored", "warming_up", "gap"):
             newest[meter] = at
         told.append((said, "") if said in STATUSES else ("rejected", said))
@@ -58,7 +60,7 @@ def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, fl
     return found
 
 
-def answer(told: list[tuple[str, str]], order: np.ndarray) -> Scored:
+def answer(told: list[tuple[str, str]], order: np.ndarray, furthest: list[int | None]) -> Scored:
     verdicts = pa.Table.from_pylist(
         [
             {**dict.fromkeys([field.name for field in VERDICT]), "reason": told[k][1], "model_version": "1",
@@ -68,7 +70,8 @@ def answer(told: list[tuple[str, str]], order: np.ndarray) -> Scored:
         schema=pa.schema(list(VERDICT)),
     )  # fmt: skip
     status = np.array([STATUSES.index(told[k][0]) for k in order], np.int8)
-    return Scored(status, verdicts, pa.table({}), pa.table({}), pa.table({}))
+    before = pa.table([pa.array(furthest, pa.int64())], names=["furthest_at"])
+    return Scored(status, verdicts, pa.table({}), pa.table({}), before)
 
 
 @settings(deadline=None)
@@ -88,7 +91,8 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
             np.int8,
         )
 
-    outcome = decide(grouped, answer(told, grouped.row), held)
+    furthest = [max((at for m, at in table if m == meter), default=None) for meter in grouped.meter_ids.to_pylist()]
+    outcome = decide(grouped, answer(told, grouped.row, furthest), held)
     found = np.select(
         [outcome.late, outcome.stored, outcome.duplicate], ["late", "stored", "duplicate"], outcome.reason.to_pylist()
     )
@@ -98,9 +102,9 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
 
 
 def test_a_batch_in_order_asks_the_table_nothing() -> None:
-    rows: list[Row] = [("a", 60, 1.0, "scored", ""), ("a", 120, None, "gap", "")]
+    rows: list[Row] = [("a", 60, 1.0, "scored", "", False), ("a", 120, None, "gap", "", False)]
     grouped = group(parsed([row[:3] for row in rows]), np.arange(2))
-    outcome = decide(grouped, answer(service(rows, {}), grouped.row), lambda _: 1 / 0)
+    outcome = decide(grouped, answer(service(rows, {}), grouped.row, [None]), lambda _: 1 / 0)
     assert outcome.stored.all()
 
 

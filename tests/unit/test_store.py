@@ -65,6 +65,7 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
             names,
             [b"s" + str(begin + count).encode()] * len(names),
             [newest.get(name) for name in names],
+            [newest.get(name) for name in names],
             ["1"] * len(names),
         ],
         schema=meters.STATES,
@@ -202,7 +203,7 @@ def test_states_come_back_in_the_order_asked(store: MeterStore) -> None:
     loaded = store.load_states(pa.array(["x", "b", "a"]))
     assert loaded["state"].to_pylist() == [None, b"s3", b"s2"]
     assert loaded["profile"].to_pylist() == [None, b"profile", None]
-    assert loaded["at"].to_pylist() == [None, 60, 0]
+    assert loaded["at"].to_pylist() == loaded["furthest_at"].to_pylist() == [None, 60, 0]
 
 
 def test_a_late_batch_keeps_the_newest_time(store: MeterStore) -> None:
@@ -211,6 +212,40 @@ def test_a_late_batch_keeps_the_newest_time(store: MeterStore) -> None:
     store.commit(batch([("a", 0, 1.0, None, "late")], 1))
     at = store._db.query("SELECT at FROM meter_states", pa.schema([("at", pa.int64())]))
     assert at["at"].to_pylist() == [60]
+    loaded = store.load_states(pa.array(["a"]))
+    assert loaded["furthest_at"].to_pylist() == [60]
+
+
+def test_a_meter_that_went_back_keeps_its_furthest_time(store: MeterStore) -> None:
+    """After a wrong clock `at` is the newest in order; where readings may be known is remembered beside it."""
+    for number, at in enumerate((600, 60, 120)):
+        store.commit(batch([("a", at, 1.0, None, "scored")], number))
+    loaded = store.load_states(pa.array(["a"]))
+    assert (loaded["at"].to_pylist(), loaded["furthest_at"].to_pylist()) == ([120], [600])
+
+
+def waiting_row(meter: str, at: int, offset: int, *, suspect: bool = False, key: bytes | None = b"k") -> dict[str, Any]:
+    where = {"partition": 0, "record_offset": offset, "record_key": key, "raw": b"raw"}
+    return {**where, "meter_id": meter, "at": at, "channels": bytes(56), "suspect": suspect}
+
+
+def test_what_waits_comes_back_as_it_was(store: MeterStore) -> None:
+    """In the order of the records, of the meters and the topic asked for; one goes, one is no suspect any longer."""
+    rows = [waiting_row("a", 60, 3, suspect=True), waiting_row("b", 0, 1, key=None), waiting_row("a", 0, 2)]
+    table = pa.Table.from_pylist(rows, schema=meters.HELD)
+    store.commit(replace(batch([], 0), held=table, advances=[Advance(0, None, 3, 3, 0, 0, 0, 3)]))
+    assert store.sources_waiting() == [("id", "first")]
+    assert store.waiting("id", "first").to_pylist() == sorted(rows, key=lambda row: row["record_offset"])
+    assert store.waiting("id", "first", pa.array(["x", "a"])).to_pylist() == [rows[2], rows[0]]
+    assert store.waiting("other", "first").num_rows == 0
+    changed = pa.Table.from_pylist([{**rows[0], "suspect": False}], schema=meters.HELD)
+    gone = pa.table([["a"], [0], [2]], schema=meters.RELEASED)
+    store.commit(
+        replace(batch([], 0), held=changed, released=gone, advances=[Advance(0, 3, 3, 0, 0, 1, 0, -1, 1, 0, 0)])
+    )
+    assert store.waiting("id", "first").to_pylist() == [rows[1], {**rows[0], "suspect": False}]
+    (row,) = store.ledger("first").to_pylist()
+    assert (row["held"], row["duplicates"], row["late"]) == (2, 1, 1)
 
 
 def test_held_tells_same_other_and_absent(store: MeterStore) -> None:
