@@ -22,7 +22,7 @@ from meterwatch.detection.errors import DataError
 from meterwatch.detection.evaluation import coverage, pinball, recall_at_budgets, summary
 from meterwatch.detection.faults import inject_many
 from meterwatch.detection.rounds import Trace
-from training import comparison, prepared, seed_3sigma, tracking
+from training import comparison, confusion, figures, prepared, seed_3sigma, tracking
 from training.checks import cadence_s
 from training.native import BUNDLE
 from training.params import load
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meterwatch.detection.faults import Label
-    from meterwatch.detection.readings import Verdicts
+    from meterwatch.detection.readings import Event, Verdicts
     from training.params import Evaluate
     from training.prepared import Prepared
 
@@ -45,8 +45,9 @@ REPORTS = Path("data/reports")
 EVALUATION = REPORTS / "evaluation.json"  # every figure of every detector
 METRICS = REPORTS / "metrics"  # the few that one compares, a file a detector: `dvc metrics show` makes them rows
 PLOTS = REPORTS / "plots"
+MADE = ("kinds.csv", "recall_by_budget.csv", "recall_by_kind.csv")  # of the plots, by this stage
 COMPARED = ("recall", "false_alarms_a_month", "precision", "delay_h", "vus_pr", "shipped_recall",
-            "shipped_false_alarms_a_month", "coverage", "ordinary_false_alarms_a_month")  # fmt: skip
+            "shipped_false_alarms_a_month", "coverage", "ordinary_false_alarms_a_month", "kind_right")  # fmt: skip
 OURS = "meterwatch"
 QUANTILES = {"lower_kw": 0.025, "expected_kw": 0.5, "upper_kw": 0.975}
 CURVE_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -62,6 +63,7 @@ class Judged:
     labels: Sequence[Label]
     verdicts: Verdicts
     trace: Trace
+    events: Sequence[Event]
 
 
 def judge(detector: Detector, data: Prepared, told: Evaluate) -> tuple[Judged, list[Judged]]:
@@ -72,7 +74,7 @@ def judge(detector: Detector, data: Prepared, told: Evaluate) -> tuple[Judged, l
     def one(series: Series, labels: Sequence[Label]) -> Judged:
         trace = Trace()
         seen = detector.observe([series.meter_id], known.states, known.profiles, together([series]), trace)
-        return Judged(series, labels, seen.verdicts, trace)
+        return Judged(series, labels, seen.verdicts, trace, seen.events)
 
     copies = []
     for copy in range(told.copies):
@@ -154,16 +156,20 @@ def main() -> None:
         threshold, budget = detector.params.threshold, told.evaluate.budget
         found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, budget)
         found[OURS] |= expectation(clean, threshold)
+        table = sum((confusion.told(copy.labels, copy.events) for copy in copies), Counter())
+        found[OURS] |= {name: round(value, _DIGITS) for name, value in confusion.figures(table).items()}
         curves = {
             name: [at.counted.recall for at in recall_at_budgets(meters, CURVE_BUDGETS)]
             for name, meters in scored.items()
         }
         _tables(found, curves, evaluated_on(copies, budget))
+        _write(PLOTS / "kinds.csv", ["injected", "told"], [list(pair) for pair in sorted(table.elements())])
         comparison.log(run, found, {name: (CURVE_BUDGETS, recall) for name, recall in curves.items()}, counts, budget)
         seed = scored[seed_3sigma.NAME][0].score > told.seed_3sigma.k
         for name, figure in comparison.scatters(clean, copies[0], seed).items():
             run.figure(figure, name)
-        for path in (EVALUATION, PLOTS / "recall_by_kind.csv", PLOTS / "recall_by_budget.csv"):
+        run.figure(figures.kinds_told(table), "kinds_told")
+        for path in (EVALUATION, *sorted(PLOTS / name for name in MADE)):
             run.file(path, "reports")
         for name, values in found.items():
             print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget:g} false alarm a meter and month")

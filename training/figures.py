@@ -125,6 +125,23 @@ def recall_against_alarms(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure
     return figure
 
 
+def kinds_told(table: Mapping[tuple[str, str], int]) -> Figure:
+    """Injected kind against the words its events were given, with how many events there were."""
+    injected, told = (sorted({pair[side] for pair in table}) for side in (0, 1))
+    shares = np.zeros((len(injected), len(told)))
+    for (kind, words), count in table.items():
+        shares[injected.index(kind), told.index(words)] = count
+    figure, axes = _axes("What the events of injected faults were called", "", "kind of fault", (11, 6))
+    axes.imshow(shares / np.maximum(shares.sum(axis=1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    axes.set_xticks(range(len(told)), told, rotation=35, ha="right")
+    axes.set_yticks(range(len(injected)), [kind.replace("_", " ") for kind in injected])
+    for (y, x), events in np.ndenumerate(shares):
+        if events:
+            dark = events / shares[y].sum() > DARK
+            axes.text(x, y, f"{events:.0f}", ha="center", va="center", color="white" if dark else "black")
+    return figure
+
+
 def anomalies(
     at: Ints, power: Floats, anomalous: NDArray[np.bool_], title: str, faults: Sequence[Label] = ()
 ) -> Figure:

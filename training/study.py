@@ -23,12 +23,12 @@ from meterwatch.detection.novelty import novel_from_start
 from meterwatch.detection.rounds import Models, Trace
 from training import comparison, prepared, seed_3sigma, tracking
 from training.baselines import BASELINES
-from training.calibrate import MOST_COPIES, Rows, inject_all, rows, teach, weigh
 from training.checks import cadence_s
 from training.evaluate import CURVE_BUDGETS, OURS, detectors, figures_of, judge
 from training.native import BUNDLE
 from training.params import load
 from training.stages import command
+from training.teaching import Copy, Rows, copies, rows, teach, weigh
 from training.traces import observe_all
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from meterwatch.detection.faults import Label
     from training.evaluate import Judged
     from training.params import Calibrate
     from training.prepared import Prepared
@@ -70,21 +69,18 @@ def slots_scored(copies: Sequence[Judged], score: Callable[[Trace], Floats], kin
     return out
 
 
-def left_out(data: Prepared, detector: Detector, told: Calibrate, copies: Sequence[Judged]) -> dict[str, float]:
+def left_out(data: Prepared, detector: Detector, told: Calibrate, judged: Sequence[Judged]) -> dict[str, float]:
     """Kind → share found by a weigher that was never shown it."""
     judge_only = Models(sequence=detector.models.sequence, forest=Trees(BUNDLE / "forest.treelite", -1.0))
     blank = Detector(detector.params, judge_only)
     train = [data.part("train")]
     ordinary = rows(observe_all(blank, train), [[]])
-    taught: list[tuple[Rows, list[Label]]] = []
-    while sum(len(labels) for _, labels in taught) < told.faults and len(taught) < MOST_COPIES:
-        changed, labels = inject_all(train, told.seed * 31 + len(taught), told.faults_per_month)
-        taught.append((rows(observe_all(blank, changed), labels), labels[0]))
+    shown = copies(blank, train, faults=told.faults, per_month=told.faults_per_month, seed=told.seed)
     found = {}
-    for kind in sorted({label.kind for _, labels in taught for label in labels}):
-        shown = [_shown(part, labels, kind) for part, labels in taught]
-        model = teach([ordinary, *shown], iterations=told.iterations, seed=told.seed)
-        scored = slots_scored(copies, partial(_weighed, model), kind)
+    for kind in sorted({label.kind for copy in shown for labels in copy.labels for label in labels}):
+        taught = [without(copy, kind) for copy in shown]
+        model = teach([ordinary, *taught], iterations=told.iterations, seed=told.seed)
+        scored = slots_scored(judged, partial(_weighed, model), kind)
         if any(one.labels for one in scored):
             found[kind] = recall_at_budget(scored).counted.recall
     return found
@@ -94,13 +90,14 @@ def _weighed(model: Any, trace: Trace) -> Floats:  # noqa: ANN401 - scikit-learn
     return weigh(model, rows(trace, [[]]).features)
 
 
-def _shown(part: Rows, labels: Sequence[Label], kind: str) -> Rows:
-    """What a copy teaches when one kind of fault is left out."""
-    keep = part.label == 1
-    for label in labels:
+def without(copy: Copy, kind: str) -> Rows:
+    """What a copy of one meter teaches when one kind of fault is left out."""
+    part = copy.faulty()
+    keep = np.ones(len(part.at), np.bool_)
+    for label in copy.labels[0]:
         if label.kind == kind:
             keep &= (part.at < label.start_at) | (part.at > label.end_at)
-    return Rows(part.meter[keep], part.at[keep], part.features[keep], part.label[keep], part.weight[keep])
+    return part.where(keep)
 
 
 def main() -> None:
@@ -118,16 +115,16 @@ def main() -> None:
         judged: list[Judged] = []
         for seed in range(1, SEEDS + 1):
             other = told.evaluate.model_copy(update={"seed": told.evaluate.seed + 1000 * seed})
-            _, copies = judge(detector, data, other)
-            judged += copies
-            mine = detectors(copies, baseline)
-            mine[UNTAUGHT] = slots_scored(copies, without_teaching)
+            _, faulty = judge(detector, data, other)
+            judged += faulty
+            mine = detectors(faulty, baseline)
+            mine[UNTAUGHT] = slots_scored(faulty, without_teaching)
             for name, answer in BASELINES.items():
                 print(f"study: seed {seed} of {SEEDS}, {name}", flush=True)
-                answers = [answer(history, copy.series) for copy in copies]
+                answers = [answer(history, copy.series) for copy in faulty]
                 mine[name] = [
                     Scored(at, score, copy.labels, cadence_s(at))
-                    for (at, score), copy in zip(answers, copies, strict=True)
+                    for (at, score), copy in zip(answers, faulty, strict=True)
                 ]
             for name, meters in mine.items():
                 scored.setdefault(name, []).extend(meters)

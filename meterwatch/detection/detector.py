@@ -13,6 +13,7 @@ from meterwatch.detection import memory as memory_module
 from meterwatch.detection.errors import BundleError
 from meterwatch.detection.events import closed, track
 from meterwatch.detection.forest import Trees
+from meterwatch.detection.kinds import Kinds, statistic_of
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.ordering import ACCEPTED, REASONS, judge_order
 from meterwatch.detection.params import DetectorParams
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FILES = ("params.json", "calibration.json", "forest.treelite", "weigher.treelite", "sequence.onnx", "scaler.json")
+KINDS = "kinds.treelite"  # an older bundle has none, and names its events by the statistic
 
 
 class Detector:
@@ -65,7 +67,7 @@ class Detector:
             raise BundleError(f"{directory} holds no readable {MANIFEST}; run `dvc repro` to make a bundle") from error
         if manifest.get("schema") != cls.schema:
             raise BundleError(f"{directory} has schema {manifest.get('schema')}, this program reads {cls.schema}")
-        for name in FILES:
+        for name in (*FILES, *(name for name in [KINDS] if name in files)):
             path = directory / name
             if name not in files or not path.is_file():
                 raise BundleError(f"{directory} lacks {name}; run `dvc repro` to make it again")
@@ -77,6 +79,7 @@ class Detector:
             sequence=SequenceModel(directory / "sequence.onnx", tuple(calibration["band"])),
             forest=Trees(directory / "forest.treelite", -1.0),
             weigher=Trees(directory / "weigher.treelite"),
+            kinds=Kinds(Trees(directory / KINDS), calibration["kinds"]) if KINDS in files else None,
             slow=Tail.from_dict(calibration["slow"]),
             fast=Tail.from_dict(calibration["fast"]),
             offset=float(calibration["offset"]),
@@ -142,7 +145,8 @@ def bundle_hash(files: dict[str, str]) -> str:
 
 def seal(directory: Path, extra: dict[str, Any] | None = None) -> str:
     """Write the manifest of a bundle directory and answer its hash."""
-    files = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in FILES}
+    names = (*FILES, *(name for name in [KINDS] if (directory / name).is_file()))
+    files = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
     manifest = {"schema": Detector.schema, "files": files, **(extra or {})}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return bundle_hash(files)
@@ -173,7 +177,7 @@ def _verdicts(
         [judged.status == WARMING_UP, judged.status == GAP, anomalous, judged.days >= 0], [1, 2, 3, 4], 0
     )
     key[accepted, 1] = np.select([judged.status == WARMING_UP, judged.status == GAP, anomalous],
-                                 [judged.left, judged.absent, judged.why], 0)  # fmt: skip
+                                 [judged.left, judged.absent, statistic_of(judged.why)], 0)  # fmt: skip
     key[accepted, 2] = np.where(judged.status == SCORED, judged.days, -1)
     code = (key[:, 0] << 48) + ((key[:, 1] + 1) << 16) + (key[:, 2] + 1)
     distinct, first, reason = np.unique(code, return_index=True, return_inverse=True)

@@ -11,50 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.kinds import words
 from meterwatch.detection.memory import NEVER
 from meterwatch.detection.readings import Event
-from meterwatch.detection.slots import DEVIATION, MAX, MIN, MISMATCH, REST, RUN, VOLTAGE
-from meterwatch.detection.statistics import STATISTICS, Statistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
 
-FAST = -1  # the reason is the reading's distance from the expected, not a statistic
 JOULES_A_KWH = 3.6e6
 
 
 def severity(excess: float) -> float:
     """0 at the threshold, 50 when ten times rarer, 75 when a hundred times, towards 100; `excess` in log10."""
     return round(100.0 * (1.0 - float(0.5 ** max(excess, 0.0))), 3)
-
-
-def kind(why: int, energy: int) -> str:
-    """A probable kind in plain words, from the statistic that stood out at the peak and the energy's sign."""
-    if why == FAST:
-        return "sudden rise" if energy >= 0 else "sudden fall"
-    statistic = STATISTICS[why]
-    named = _named(statistic)
-    if named:
-        return named
-    return "unusually high consumption" if statistic.side > 0 else "unusually low consumption"
-
-
-def _named(statistic: Statistic) -> str | None:
-    by_series = {
-        RUN: "stuck reading",
-        REST: "sub-meters do not fit the total",
-        MISMATCH: "power does not fit voltage and current",
-        DEVIATION: "unusual course of the day",
-    }
-    if statistic.series == VOLTAGE:
-        return "voltage sag" if statistic.side < 0 else "high voltage"
-    if statistic.series == MIN:
-        return "base load raised"
-    if statistic.series == MAX and statistic.how == "max":
-        return "nothing switched on"
-    return by_series.get(statistic.series)
 
 
 def track(
@@ -78,7 +49,7 @@ def track(
         at: times of the accepted readings, rising.
         anomalous: the judged ones at or above the threshold.
         score: NaN where not judged.
-        why: index of the statistic that stood out, FAST for the expectation.
+        why: what stood out, as `kinds.packed`.
         energy: (actual - expected) x seconds in J; 0 where not judged.
         threshold: what severity is counted from.
         gap_s: anomalous readings closer than this are one event.
@@ -92,7 +63,7 @@ def track(
 
     def event(end: int | None) -> Event:
         return Event(
-            m, f"{event_prefix}{start:x}", start, end, peak, severity(top - threshold), kind(reason, total),
+            m, f"{event_prefix}{start:x}", start, end, peak, severity(top - threshold), words(reason, total),
             total / JOULES_A_KWH,
         )  # fmt: skip
 

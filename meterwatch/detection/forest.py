@@ -38,6 +38,11 @@ class Trees:
         out = gtil.predict(self._model, np.ascontiguousarray(rows, np.float32), nthread=1, pred_margin=True)
         return self._sign * np.asarray(out, np.float64).reshape(len(rows), -1)[:, -1]
 
+    def probabilities(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each class of a forest of classifiers, (n, features) → (n, classes)."""
+        out = gtil.predict(self._model, np.ascontiguousarray(rows, np.float32), nthread=1)
+        return np.asarray(out, np.float64).reshape(len(rows), -1)
+
     def shares(self, row: NDArray[np.float64], plain: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each feature of a row adds to its score beyond that of a plain one, (features,) each.
 

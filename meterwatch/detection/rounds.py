@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.events import FAST
+from meterwatch.detection.kinds import FAST
 from meterwatch.detection.memory import BEYOND, LENGTHS, NEVER, Memory
 from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.readings import GAP, Readings
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meterwatch.detection.forest import Trees
+    from meterwatch.detection.kinds import Kinds
     from meterwatch.detection.sequence import SequenceModel
     from meterwatch.detection.thresholds import Tail
 
@@ -39,6 +40,7 @@ class Models:
     sequence: SequenceModel | None = None
     forest: Trees | None = None
     weigher: Trees | None = None
+    kinds: Kinds | None = None  # none in bundles made before they were taught
     slow: Tail | None = None
     fast: Tail | None = None
     offset: float = 0.0  # taken off the larger of both periods: two chances to be wrong are not one
@@ -76,7 +78,7 @@ class Judged:
     expected: Floats
     lower: Floats
     upper: Floats
-    why: NDArray[np.int16]
+    why: NDArray[np.int16]  # as `kinds.packed`
     energy: Ints  # (actual - expected) x cadence in J
     left: Ints  # readings until the warm-up is over
     absent: Ints  # 1: too soon after an absence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.events import FAST
+from meterwatch.detection.kinds import FAST, SUSPICIOUS, kind_of, packed
 from meterwatch.detection.memory import NEVER
 from meterwatch.detection.novelty import novel
 from meterwatch.detection.ordering import append
@@ -43,6 +43,7 @@ LOWEST, HIGHEST = -6.0, 9.0  # log10 of months that a score may say
 NARROWEST = 0.05  # half width of the band on the scaled axis
 FARTHEST = 100.0  # half widths: beyond says no more
 LONGEST_CADENCE = 3_600
+_SUDDEN = np.array(FAST, np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,15 @@ def judge_segment(
         _deviation_codes(view, codes, closing, context)
     _write(view, closing, codes)
     if window is not None and len(closing.meter):
-        _judge_slots(view, models, window, closing, trace)
+        _judge_slots(view, models, params.threshold, window, closing, trace)
     if models.fast is not None and models.slow is not None:
         slow, why = _latest(view, closing)
         fast = models.fast.period(np.abs(residual)) - FAST_GIVES
         score = np.clip(np.fmax(fast, slow) - models.offset, LOWEST, HIGHEST)
         judged.score[where] = np.where(scored, score, np.nan)
-        judged.why[where] = np.where(np.nan_to_num(slow, nan=-np.inf) >= fast, why, FAST)
+        # A sudden reading has the kind of its slot, as long as that says something of it.
+        kind = np.where(np.isnan(slow), 0, kind_of(why)).astype(np.int16)
+        judged.why[where] = np.where(np.nan_to_num(slow, nan=-np.inf) >= fast, why, packed(_SUDDEN, kind))
         _flag(view, scored & (score >= params.threshold))
         if trace is not None:
             trace.slow.append(slow)
@@ -306,8 +309,10 @@ def _write(view: _View, closing: Closing, codes: NDArray[np.int16]) -> None:
         target[closing.meter[fill][None], series, place[None]] = codes[:, fill]
 
 
-def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, trace: Trace | None) -> None:
-    """Statistics, forest and weigher for each closed slot of a ready meter, into `closing`."""
+def _judge_slots(
+    view: _View, models: Models, threshold: float, window: Window, closing: Closing, trace: Trace | None
+) -> None:
+    """Statistics, forest, weigher and kind for each closed slot of a ready meter, into `closing`."""
     place = closing.until - 1 - view.base[closing.meter]
     rows = np.flatnonzero(view.ready[closing.meter] & (place >= 0))
     if not len(rows):
@@ -332,11 +337,16 @@ def _judge_slots(view: _View, models: Models, window: Window, closing: Closing, 
     if models.weigher is None or models.slow is None:
         return
     hot, meter = view.hot, closing.meter[rows]
-    raw = models.weigher.score(np.column_stack([looked_at, seldom]))
+    seen = np.column_stack([looked_at, seldom])
+    raw = models.weigher.score(seen)
     weighed, hot["peaks"], hot["peak_hour"] = novel(
         hot["peaks"], hot["peak_hour"], meter, view.at[closing.by[rows]], raw
     )
     closing.score[rows] = models.slow.period(weighed)
+    strange = np.flatnonzero(closing.score[rows] - models.offset >= threshold + SUSPICIOUS)
+    if models.kinds is not None and len(strange):
+        some = rows[strange]
+        closing.why[some] = packed(closing.why[some], models.kinds.probable(seen[strange]))
     if trace is not None:
         trace.raw.append(raw)
         trace.weighed.append(weighed)

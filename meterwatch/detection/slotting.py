@@ -53,7 +53,7 @@ class Closing:
     last: Ints  # (c,) its last reading in the segment, -1 where all came before
     group: NDArray[np.int64]  # (n,) for each reading the closing it adds to, -1: ignored, c + local meter: stays open
     score: NDArray[np.float64]  # (c,) filled in when the slot is judged, NaN where it is not
-    why: NDArray[np.int16]  # (c,) the statistic that stands out most
+    why: NDArray[np.int16]  # (c,) what stands out most, as `kinds.packed`
 
 
 def close(hot: NDArray[np.void], meter: Ints, at: Ints, cadence: Ints) -> Closing:

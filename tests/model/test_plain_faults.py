@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.faults import inject_one
+from meterwatch.detection.kinds import WORDS
 from tests.households import START, household
 from tests.streams import Caller, one_meter
 from training.fit import FitParams, fit
@@ -37,6 +39,19 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
         folds=2,
     )
     return Detector.load(fit([Series("taught", at, channels)], sizes, tmp_path_factory.mktemp("taught")))
+
+
+@pytest.mark.parametrize("kind", ["noise", "outage", "stuck"])
+def test_a_plain_fault_is_called_by_its_name(detector: Detector, kind: str) -> None:
+    """The event of its highest score, from a threshold that no calm day reaches."""
+    channels, fault = inject_one(AT, CHANNELS, kind, START + 18 * DAY + 18 * 3600, 3, 1.0)
+    calm = float(np.nanmax(scores(detector, CHANNELS)[10 * 1440 :]))
+    strict = Detector(replace(detector.params, threshold=calm), detector.models)
+    ids, _, readings = one_meter("m", AT, channels).grouped(0, len(AT))
+    events = Caller(strict).ask(ids, readings).events
+    worst = max((event for event in events if event.start_at >= fault.start_at), key=lambda event: event.severity)
+    assert fault.start_at <= worst.peak_at <= fault.end_at + 3600
+    assert worst.kind == WORDS[kind]
 
 
 def scores(detector: Detector, channels: NDArray[np.float64]) -> NDArray[np.float64]:

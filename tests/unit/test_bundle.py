@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterwatch.detection.detector import FILES, MANIFEST, Detector, bundle_hash, seal
+from meterwatch.detection.detector import FILES, KINDS, MANIFEST, Detector, bundle_hash, seal
 from meterwatch.detection.errors import BundleError
+from meterwatch.detection.kinds import FAST, words
 from meterwatch.detection.params import DetectorParams
+from meterwatch.detection.readings import Readings
+from meterwatch.detection.statistics import STATISTICS
+from tests.households import household
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +35,7 @@ def refused(directory: Path, fact: str) -> None:
         Detector.load(directory)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, KINDS])
 def test_a_missing_or_altered_file_is_named(copy: Path, name: str) -> None:
     """Each file by itself, whatever it holds."""
     path = copy / name
@@ -50,6 +55,21 @@ def test_the_manifest_has_to_be_there_and_of_this_schema(copy: Path) -> None:
         refused(copy, "holds no readable manifest.json; run `dvc repro`")
     (copy / MANIFEST).unlink()
     refused(copy, "holds no readable manifest.json; run `dvc repro`")
+
+
+def test_a_bundle_made_before_kinds_were_taught_judges_alike_but_for_the_words(bundle: Path, copy: Path) -> None:
+    """The same verdicts and events; an event is then named by the statistic that stood out."""
+    (copy / KINDS).unlink()
+    seal(copy)
+    at, channels = household(days=16, seed=3)
+    channels[:4, -2000:] *= 0.1
+    readings = Readings(np.zeros(len(at), np.int64), at, channels)
+    new, old = (Detector.load(path).observe(["m"], [None], [None], readings) for path in (bundle, copy))
+    assert new.verdicts.score.tobytes() == old.verdicts.score.tobytes()
+    assert new.verdicts.reasons == old.verdicts.reasons
+    assert [replace(event, kind="") for event in new.events] == [replace(event, kind="") for event in old.events]
+    assert {event.kind for event in old.events} <= {words(k, s) for k in range(FAST, len(STATISTICS)) for s in (1, -1)}
+    assert old.events
 
 
 def test_unknown_parameters_are_refused(copy: Path) -> None:

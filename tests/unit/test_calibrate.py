@@ -16,20 +16,10 @@ from meterwatch.detection.params import DetectorParams
 from meterwatch.detection.rounds import Trace
 from tests.households import household
 from training import calibrate as stage
-from training.calibrate import (
-    DAY_S,
-    FAULT_WEIGHT,
-    Rows,
-    band_factors,
-    coarse,
-    daily_maxima,
-    inject_all,
-    out_of_fold,
-    rows,
-    teach,
-    weigh,
-)
+from training import teaching
+from training.calibrate import band_factors, daily_maxima, out_of_fold
 from training.series import Series
+from training.teaching import DAY_S, FAULT_WEIGHT, Rows, coarse, inject_all, rows, teach, weigh
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +119,7 @@ def test_coarse_features_are_the_nearest_of_few_values_of_their_column(data: st.
     weight = np.array(data.draw(st.lists(st.floats(0.01, 20), min_size=n, max_size=n)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "BINS", 7)
+        patch.setattr(teaching, "BINS", 7)
         found = coarse(column[:, None], weight)[:, 0]
 
     known = np.isfinite(column)

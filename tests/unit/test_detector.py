@@ -317,3 +317,21 @@ def test_a_call_may_span_months(caller: Callable[..., Caller]) -> None:
     whole = known.again().follow(stream)
     assert_same(known.again().follow(stream, [len(first)]), whole)
     assert_same(known.again().follow(stream, range(len(first) - 3, len(first) + 4)), whole)
+
+
+def test_an_events_energy_is_what_its_verdicts_say(detectors: tuple[Detector, Detector], days: Stream) -> None:
+    """Actual less expected, summed in kWh from the first to the last anomalous reading; below is negative."""
+    caller = Caller(detectors[0]).follow(past(MINUTE))
+    stream = days.alone(MINUTE.meter_id)
+    ids, _, readings = stream.grouped(0, len(stream))
+    often = float(np.nanquantile(caller.ask(ids, readings).verdicts.score, 0.9))
+    caller.detector = Detector(replace(caller.detector.params, threshold=often), caller.detector.models)
+    answer = caller.ask(ids, readings)
+    verdicts = answer.verdicts
+    scored = verdicts.status == SCORED
+    excess = np.where(scored, stream.channels[0] - verdicts.expected_kw, 0.0) / 60
+    whole = [event for event in answer.events if event.start_at >= stream.at[0]]
+    assert whole
+    for event in whole:
+        inside = (stream.at >= event.start_at) & (stream.at <= (event.end_at or stream.at[verdicts.anomalous][-1]))
+        assert event.energy_kwh == pytest.approx(excess[inside].sum(), abs=1e-6 * inside.sum())

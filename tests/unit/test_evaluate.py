@@ -67,7 +67,7 @@ def test_readings_faults_and_budget_name_an_evaluation(judged: tuple[Judged, lis
     other = copies[0].series.channels.copy()
     other[0, 7] += 0.001
     touched = Judged(
-        Series("m", copies[0].series.at, other), copies[0].labels, copies[0].verdicts, copies[0].trace
+        Series("m", copies[0].series.at, other), copies[0].labels, copies[0].verdicts, copies[0].trace, copies[0].events
     )  # fmt: skip
 
     names = [

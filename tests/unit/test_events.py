@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from meterwatch.detection.events import FAST, JOULES_A_KWH, kind, severity, track
+from meterwatch.detection.events import JOULES_A_KWH, severity, track
+from meterwatch.detection.kinds import FAST, WORDS, kind_of, packed, statistic_of, words
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.statistics import STATISTICS
 from tests import naive
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 GAP = 3600
 THRESHOLD = 0.5
+WHY = int(packed(np.array(3, np.int16), np.array(5, np.int16)))
 Reading = tuple[int, bool, float, int, int]  # at, anomalous, score, why, joules
 
 
@@ -30,7 +32,7 @@ def readings(draw: st.DrawFn) -> list[Reading]:
     steps = st.tuples(
         st.sampled_from([1, 60, 900, GAP - 1, GAP, GAP + 1, 40_000]),
         st.sampled_from([None, -1.0, 0.25, 0.5, 0.5, 2.0, 9.0]),
-        st.integers(FAST, len(STATISTICS) - 1),
+        st.integers(FAST, len(STATISTICS) - 1) | st.just(WHY),
         st.integers(-(10**6), 10**6),
     )
     at, out = 1_600_000_000, []
@@ -66,7 +68,7 @@ def test_events_equal_their_slow_twin(sent: list[Reading], cuts: set[int]) -> No
     events, answers, memory = follow(sent, cuts)
     twin = naive.events(sent, GAP)
     assert [(e.start_at, e.end_at, e.peak_at, e.severity, e.kind, e.energy_kwh) for e in events] == [
-        (start, end, peak, severity(top - THRESHOLD), kind(why, total), total / JOULES_A_KWH)
+        (start, end, peak, severity(top - THRESHOLD), words(why, total), total / JOULES_A_KWH)
         for start, end, peak, top, why, total in twin
     ]
     assert [e.event_id for e in events] == [f"p-{e.start_at:x}" for e in events]
@@ -117,5 +119,27 @@ def test_severity_grows_from_0_to_100(excesses: list[float]) -> None:
 @pytest.mark.parametrize("why", range(FAST, len(STATISTICS)))
 def test_every_reason_has_a_kind(why: int) -> None:
     """Plain words for each statistic; the energy's sign tells a sudden rise from a fall."""
-    assert kind(why, 1)
-    assert (kind(why, 1) != kind(why, -1)) == (why == FAST)
+    assert words(why, 1)
+    assert (words(why, 1) != words(why, -1)) == (why == FAST)
+
+
+def test_the_words_say_on_which_side_a_statistic_is_suspicious() -> None:
+    """A floor that sank is no base load raised; what falls short is never called high."""
+    for place, statistic in enumerate(STATISTICS):
+        told = words(place, 0)
+        for high, low in (("high", "low"), ("raised", "sunk"), ("restless", "steady")):
+            assert (low if statistic.side > 0 else high) not in told or statistic.words == "high voltage", (
+                statistic.name
+            )
+
+
+@pytest.mark.parametrize("statistic", range(FAST, len(STATISTICS)))
+def test_statistic_and_kind_are_remembered_together(statistic: int) -> None:
+    """In one number of 16 bits; without a kind the reason of an older state, whose FAST was -1."""
+    for kind, known in enumerate(["", *WORDS.values()]):
+        why = packed(np.array([statistic], np.int16), np.array([kind], np.int16))
+        assert why.dtype == np.int16
+        assert (statistic_of(why).tolist(), kind_of(why).tolist()) == ([statistic], [kind])
+        assert words(int(why[0]), 1) == (known or words(statistic, 1))
+    older = np.array([statistic], np.int16)
+    assert (statistic_of(older).tolist(), kind_of(older).tolist()) == ([statistic], [0])

@@ -9,10 +9,10 @@ import numpy as np
 
 from meterwatch.detection.faults import Label
 from meterwatch.detection.rounds import Trace
-from training.calibrate import Rows
 from training.evaluate import Judged
 from training.series import Series
-from training.study import _shown, slots_scored, without_teaching
+from training.study import slots_scored, without, without_teaching
+from training.teaching import Copy, Rows
 
 DAY_S = 86_400
 SURGE, STUCK = Label("surge", 2 * DAY_S, 2 * DAY_S + 3600, 0.5, 1.0), Label("stuck", 6 * DAY_S, 7 * DAY_S, 0.5, 1.0)
@@ -26,7 +26,7 @@ def _judged() -> Judged:
     values[::7, 2] = np.nan
     trace.deviations = [values[:400], values[400:]]
     nothing: Any = None
-    return Judged(Series("m", at, np.zeros((7, len(at)))), [SURGE, STUCK], nothing, trace)
+    return Judged(Series("m", at, np.zeros((7, len(at)))), [SURGE, STUCK], nothing, trace, [])
 
 
 def test_untaught_is_the_largest_statistic() -> None:
@@ -51,8 +51,9 @@ def test_a_kind_left_out_teaches_nothing() -> None:
     label = np.where((at >= SURGE.start_at) & (at <= SURGE.end_at), 1, 0)
     label[(at >= STUCK.start_at) & (at <= STUCK.end_at)] = 1
     part = Rows(np.zeros(len(at), np.int64), at, np.zeros((len(at), 2)), label, np.ones(len(at)))
-    shown = _shown(part, [SURGE, STUCK], "stuck")
+    copy = Copy(part, [[SURGE, STUCK]])
+    shown = without(copy, "stuck")
     assert (shown.label == 1).all()
     assert shown.at.min() >= SURGE.start_at
     assert shown.at.max() <= SURGE.end_at
-    assert len(_shown(part, [SURGE, STUCK], "surge").at) == 97
+    assert len(without(copy, "surge").at) == 97
