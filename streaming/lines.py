@@ -33,8 +33,8 @@ UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 class Record(NamedTuple):
     """What goes on the topic."""
 
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
 
 
 def data_lines(path: Path, limit: int | None = None) -> Iterator[bytes]:

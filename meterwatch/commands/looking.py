@@ -10,14 +10,12 @@ import typer
 from meterwatch.commands.output import Json, print_json, print_table, told_time
 
 Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
-rejected = typer.Typer(help="Records that were refused.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (status, events, explain, export, sql):
         app.command()(command)
-    app.add_typer(rejected, name="rejected")
 
 
 def status(as_json: Json = False) -> None:
@@ -94,25 +92,3 @@ def sql(
         print_json(rows)
         return
     print_table(rows, {name: name for name in (rows[0] if rows else ())}, "no rows")
-
-
-@rejected.command("list")
-def rejected_list(
-    samples: Annotated[int, typer.Option(min=0, help="Raw records shown of each reason.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Refused records by reason, the most frequent first."""
-    from meterwatch.settings import load
-    from meterwatch.storage import queries
-
-    with queries.reading(load()) as db:
-        rows = queries.rejected(db, samples)
-    if as_json:
-        print_json(rows)
-        return
-    lines = [
-        {"reason": row["reason"], "records": row["records"], "sample": sample[:80]}
-        for row in rows
-        for sample in row["samples"] or [b""]
-    ]
-    print_table(lines, {"reason": "reason", "records": "records", "sample": "newest"}, "nothing was rejected")

@@ -42,6 +42,13 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], e
     Console(width=None if sys.stdout.isatty() else 200, soft_wrap=True).print(table)
 
 
+def preview(raw: bytes | None, length: int = 80) -> str:
+    """The beginning of any bytes, safe on any terminal: what is not printable is escaped."""
+    text = (raw or b"")[:length].decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"{shown}\u2026" if len(raw or b"") > length else shown
+
+
 def told_time(at: int | None) -> str | None:
     """Unix seconds as ISO-8601 in UTC with Z."""
     return None if at is None else dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -52,7 +59,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.2f}"
-    return _plain(value) if isinstance(value, bytes) else str(value)
+    return preview(value) if isinstance(value, bytes) else str(value)
 
 
 def _plain(value: object) -> str:

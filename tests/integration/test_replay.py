@@ -7,8 +7,10 @@ import lzma
 import os
 import random
 import signal
+import sqlite3
 import struct
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,12 +21,14 @@ from hypothesis import settings as settings_of
 from meterwatch import processes
 from meterwatch.kafka import client_config
 from meterwatch.settings import Settings
+from meterwatch.storage.migrate import database_path, migrate
 from streaming import replay
 from streaming.errors import StreamError
 from streaming.ledger import describe
 from streaming.lines import Record, as_json, data_lines
 from streaming.records import newest
 from streaming.replay import Replay, check, records_of
+from streaming.resending import resend
 from tests.instances import ROOT, Instance, wait_for
 from tests.integration.test_parse import twin
 from tests.unit.test_lines import UCI_LINES
@@ -239,3 +243,26 @@ def test_a_topic_that_is_there_is_left_as_it_is(settings: Settings) -> None:
     topic = describe(client_config(settings), settings.kafka_topic)
     Replay(settings)
     assert describe(client_config(settings), settings.kafka_topic) == topic
+
+
+def test_rejected_records_reach_the_topic_as_they_came(settings: Settings) -> None:
+    """Any bytes, with and without a key, once; the broker has them before they are remembered as sent."""
+    refused = [(b"m", b"x;y"), (None, b"\xff\x00"), (b"m", b"z" * 1_000_000), (b"", None)]
+    file = database_path(settings.database_url)
+    migrate(file)
+    name = settings.kafka_topic
+    with closing(sqlite3.connect(file)) as db, db:
+        db.executemany(
+            "INSERT INTO rejected (topic_id, topic, partition, record_offset, record_key, raw, reason) "
+            "VALUES ('id', ?, 0, ?, ?, ?, 'any')",
+            [(name, k, *record) for k, record in enumerate(refused)],
+        )
+        db.execute(
+            "INSERT INTO offsets (topic_id, topic, partition, next_offset, records, stored, duplicates, rejected, "
+            "held, pruned) VALUES ('id', ?, 0, 4, 4, 0, 0, 4, 0, 0)",
+            (name,),
+        )
+    assert resend(settings) == (4, 4, 0)
+    assert stored(settings) == refused
+    assert resend(settings) == (0, 0, 4)
+    assert stored(settings) == refused
