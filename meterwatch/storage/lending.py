@@ -7,7 +7,7 @@ import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from meterwatch.storage.migrate import database_path, migrations
+from meterwatch.storage.migrate import DatabaseError, database_path, migrate, migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
     """Lend this thread's read-only connection; all reads inside see one state of the database.
 
     Raises:
-        sqlite3.Error: the database is damaged, of another kind, or locked for too long.
+        sqlite3.Error: the database is damaged, newer, of another kind, or locked for too long.
     """
     path = database_path(settings.database_url)
     if not path.exists() or path.stat().st_size == 0:
@@ -40,12 +40,20 @@ def reading(settings: Settings) -> Iterator[sqlite3.Connection]:
 
 
 def _connection(path: Path) -> sqlite3.Connection:
-    """One connection a thread, opened again when another file stands in its place (a reset, a restored backup)."""
+    """One connection a thread, opened again when another file stands in its place (a reset, a restored backup).
+
+    Whoever opens a database of an older version first brings it up to date: a service may start before the stream does.
+    """
     found = path.stat()
     identity = (str(path.absolute()), found.st_dev, found.st_ino)
     if getattr(_local, "identity", None) != identity:
         if hasattr(_local, "db"):
             _local.db.close()
+            del _local.db
+        try:
+            migrate(path)
+        except DatabaseError as error:  # readers know one kind of error
+            raise sqlite3.DatabaseError(str(error)) from error
         uri = f"{path.absolute().as_uri()}?mode=ro"
         _local.db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
         _local.db.row_factory = sqlite3.Row

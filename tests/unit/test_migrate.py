@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from meterwatch.storage.migrate import DatabaseError, database_path, migrate, migrations
+from meterwatch.settings import Settings
+from meterwatch.storage import queries
+from meterwatch.storage.migrate import APPLICATION_ID, DatabaseError, database_path, migrate, migrations
+from tests.unit.test_batches import Stream
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+OLD = sorted((Path(__file__).parents[1] / "old").glob("schema_*.sql"))
 COLUMNS = {
     "power_data": "meter_id at global_active_power global_reactive_power voltage global_intensity sub_metering_1 "
     "sub_metering_2 sub_metering_3 partition record_offset",
@@ -46,6 +51,58 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
     migrate(file)
     with closing(sqlite3.connect(file)) as db:
         assert list(db.iterdump()) == before
+
+
+@pytest.fixture(params=OLD, ids=lambda path: path.stem)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A database that an older version's stream wrote, with readings, events, states, rejected records and a label."""
+    file = tmp_path / "m.db"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.executescript(request.param.read_text())
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    return file
+
+
+def rows(file: Path, tables: dict[str, str]) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of some tables, in the columns given."""
+    with closing(sqlite3.connect(file)) as db:
+        return {
+            name: sorted(db.execute(f"SELECT {columns} FROM {name}").fetchall(), key=repr)
+            for name, columns in tables.items()
+        }
+
+
+def test_an_older_database_is_migrated_with_its_rows_and_goes_on(old: Path) -> None:
+    """Every row is what it was, and the stream goes on from it: it knows what is stored, its states and offsets."""
+    with closing(sqlite3.connect(old)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
+        tables = {name: ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({name})"))
+                  for name in names if name != "schema_version"}  # fmt: skip
+    before = rows(old, tables)
+    assert all(before[name] for name in COLUMNS)
+    assert migrate(old) == len(migrations())
+    assert rows(old, tables) == before
+    with closing(sqlite3.connect(old)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert {row[0] for row in db.execute("SELECT meter_id FROM state_snapshots WHERE state IS NULL")} == {"a", "b"}
+
+    stream = Stream(old)
+    stream.batches.offsets.update({0: 120})
+    stream.take([("a", 119 * 60, 1.0), ("a", 119 * 60, 2.0), ("a", 7260, 1.0), ("a", None, None)], 120)
+    (ledger,) = stream.store.ledger("first").to_pylist()
+    stream.store.close()
+    (was,) = before["offsets"]
+    names = tables["offsets"].split(", ")
+    grown = {name: ledger[name] - was[names.index(name)] for name in ("records", "stored", "duplicates", "rejected")}
+    assert grown == {"records": 4, "stored": 1, "duplicates": 1, "rejected": 2}
+    assert ("a", 7260, "scored") in rows(old, {"verdicts": "meter_id, at, status"})["verdicts"]
+
+
+def test_a_reader_brings_an_older_database_up_to_date_too(old: Path) -> None:
+    """A service may start before the stream does."""
+    with queries.reading(Settings(database_url=f"sqlite:///{old}")) as db:
+        assert db.execute("SELECT count(*) FROM sent_again").fetchone()[0] == 0
+        assert db.execute("SELECT max(version) FROM schema_version").fetchone()[0] == len(migrations())
 
 
 def test_migrations_are_numbered_without_a_hole() -> None:
