@@ -6,23 +6,27 @@ right is remembered, by its SHA-256, until the file changes.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ROLES = ("read", "score", "admin")  # each may do what the ones before it may
 SESSION_SECONDS = 12 * 3600
 REMEMBERED = 1000
+LONGEST_NAME = 100
 _KEY = re.compile(r"mw_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
 _COST = {"n": 2**14, "r": 8, "p": 1}
 
@@ -136,27 +140,43 @@ def add(path: Path, name: str, role: str) -> str:
     """Make a key and answer it: it cannot be shown again.
 
     Raises:
-        KeysError: an unknown role, or a damaged file.
+        KeysError: an unknown role, an unusable name, or a damaged file.
     """
     if role not in ROLES:
         raise KeysError(f"there is no role {role!r}; choose one of {', '.join(ROLES)}")
+    if not (name.isprintable() and 0 < len(name) <= LONGEST_NAME):
+        raise KeysError(f"a key's name has 1 to {LONGEST_NAME} printable characters")
     number, secret, salt = secrets.token_hex(4), secrets.token_urlsafe(32), secrets.token_hex(16)
     key = {"id": number, "name": name, "role": role, "salt": salt, "hash": _hash(secret, salt).hex()}
-    _write(path, [*load(path), {**key, "created_at": int(time.time())}])
+    with _alone(path):
+        _write(path, [*load(path), {**key, "created_at": int(time.time())}])
     return f"mw_{number}_{secret}"
 
 
 def revoke(path: Path, number: str) -> bool:
     """Take a key away by its id; False where there is none."""
-    keys = load(path)
-    left = [key for key in keys if key["id"] != number]
-    _write(path, left)
+    with _alone(path):
+        keys = load(path)
+        left = [key for key in keys if key["id"] != number]
+        if len(left) < len(keys):
+            _write(path, left)
     return len(left) < len(keys)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One change of the file at a time, or two that come together would lose one of them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, keys: list[dict[str, Any]]) -> None:
     """Put the new file in the place of the old one, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(orjson.dumps({"keys": keys}, option=orjson.OPT_INDENT_2))

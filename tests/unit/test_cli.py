@@ -40,7 +40,7 @@ def test_version() -> None:
     assert runner.invoke(app, ["--version"]).stdout == f"meterwatch {__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["", *(path for path, _ in commands()), "models", "broker", "rejected"])
+@pytest.mark.parametrize("words", ["", *(path for path, _ in commands()), "models", "broker", "rejected", "keys"])
 def test_help_on_every_level(words: str) -> None:
     result = runner.invoke(app, [*words.split(), "--help"])
     assert result.exit_code == 0
@@ -78,6 +78,7 @@ def test_an_empty_instance_answers_with_nothing_and_no_error() -> None:
         (["export", "events", "absent/out.csv"], "make it first"),
         (["score", "absent.txt"], "absent.txt"),
         (["broker", "topic"], "broker start"),
+        (["keys", "list"], "METERWATCH_API_KEYS_FILE"),
     ],
 )
 def test_what_can_be_foreseen_is_one_line(tmp_path: Path, words: list[str], says: str) -> None:
