@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streaming.ledger import Topic
 
 BROKER_SECONDS = 3.0
+EXPLAIN_SECONDS = 120.0  # a replay of a week of seconds takes some
 
 
 class AskError(Exception):
@@ -64,8 +65,8 @@ def model(settings: Settings, version: str | None = None) -> dict[str, Any]:
     return {**shown, "bundle_dir": str(found.bundle_dir), **told}
 
 
-def explain(settings: Settings, meter_id: str, at: str) -> dict[str, Any]:
-    """Ask the running service why a reading was judged so.
+def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False) -> dict[str, Any]:
+    """Ask the running service why a reading was judged so; with `replay` also to compare with a new computation.
 
     Raises:
         AskError: the service is away, or knows no such reading.
@@ -74,7 +75,7 @@ def explain(settings: Settings, meter_id: str, at: str) -> dict[str, Any]:
 
     url = f"{settings.service_urls[0]}/v1/meters/{_quoted(meter_id)}/explain"
     try:
-        answer = httpx.get(url, params={"at": at}, timeout=30)
+        answer = httpx.get(url, params={"at": at, "replay": replay}, timeout=EXPLAIN_SECONDS)
         told = answer.json()
     except httpx.TransportError as error:
         raise AskError(f"no service at {settings.service_url} ({error}); start it with `meterwatch serve`") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -58,12 +59,19 @@ def events(
 def explain(
     meter: Annotated[str, typer.Argument(help="The meter's id.")],
     at: Annotated[str, typer.Argument(help="The reading's time, ISO-8601.")],
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Compute the verdict again and compare; exit 1 where it differs.")
+    ] = False,
 ) -> None:
     """Say why a reading was judged so, as JSON (asks the running service)."""
     from meterwatch.settings import load
     from meterwatch.status import explain as ask
 
-    print_json(ask(load(), meter, at))
+    found = ask(load(), meter, at, replay=replay)
+    print_json(found)
+    if replay and not found["replay"]["same"]:
+        print(f"meterwatch: not the same, computed again: {found['replay']['why']}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def export(

@@ -26,6 +26,7 @@ __all__ = [
     "ends",
     "event",
     "events",
+    "hours",
     "latest_meter",
     "ledger",
     "meter",
@@ -247,6 +248,20 @@ def rejected(db: sqlite3.Connection, samples: int = 3) -> list[dict[str, Any]]:
         }
         for row in counts
     ]
+
+
+def hours(db: sqlite3.Connection, meter_id: str, starts: list[int]) -> list[dict[str, Any]]:
+    """Some hours of a meter that have a power, in order: mean, least and greatest kW, and how many were anomalous.
+
+    Hours are kept when their readings are pruned.
+    """
+    rows = db.execute(
+        "SELECT at, power_mw_sum / 1e6 / power_readings AS mean_kw, power_mw_min / 1e6 AS least_kw, "
+        "power_mw_max / 1e6 AS greatest_kw, anomalous FROM rollups WHERE meter_id = ? AND period = 'hour' "
+        "AND power_readings > 0 AND at IN (SELECT value FROM json_each(?)) ORDER BY at",
+        (meter_id, json.dumps(starts)),
+    )
+    return [dict(row) for row in rows]
 
 
 def ends(db: sqlite3.Connection, limit: int) -> dict[str, int]:

@@ -114,9 +114,16 @@ def routes(parts: Parts) -> APIRouter:
     def explained(
         meter_id: MeterId,
         at: Annotated[str, Query(description="ISO-8601, the time of a stored reading.", json_schema_extra=TIME_SHAPE)],
+        replay: Annotated[  # noqa: FBT002 - a flag of the address
+            bool, Query(description="State the verdict as it is computed again, and whether it is the same.")
+        ] = False,
     ) -> dict[str, Any]:
-        """Why a reading was judged so: its verdict, the same hour in earlier weeks, and the model it came from."""
-        return explain(parts, meter_id, moment("at", at, zone))
+        """Why a reading was judged so: what its score is made of, the same hour in earlier weeks, and the lineage.
+
+        The parts of a score sum to it. They are found by judging again: the stored readings since an earlier state of
+        the meter, by the models that judged. Where that is not possible, `contributions_missing` says why.
+        """
+        return explain(parts, meter_id, moment("at", at, zone), replay=replay)
 
     return router
 
