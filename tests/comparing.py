@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
 # When something was written is not part of an answer, nor where a batch began; everything else of every table is.
@@ -23,19 +22,13 @@ class Compared(NamedTuple):
     only_second: int
 
 
-def compare(first: Path, second: Path, apart: Collection[str] = ()) -> dict[str, Compared]:
-    """Every table of two databases that should be equal; SQLite compares the numbers themselves, to the last bit.
-
-    Args:
-        first: a file.
-        second: the other.
-        apart: columns that may differ.
-    """
+def compare(first: Path, second: Path) -> dict[str, Compared]:
+    """Every table of two databases that should be equal; SQLite compares the numbers themselves, to the last bit."""
     with closing(sqlite3.connect(f"file:{first}?mode=ro", uri=True)) as db:
         db.execute("ATTACH ? AS second", (f"file:{second}?mode=ro",))
         tables = [_tables(db, schema) for schema in ("main", "second")]
         assert tables[0] == tables[1], tables
-        return {table: _compared(db, table, {*WALL_CLOCK.get(table, ()), *apart}) for table in tables[0]}
+        return {table: _compared(db, table) for table in tables[0]}
 
 
 def differences(found: dict[str, Compared]) -> int:
@@ -48,9 +41,9 @@ def _tables(db: sqlite3.Connection, schema: str) -> list[str]:
     return [name for (name,) in db.execute(sql) if name not in BATCHES]
 
 
-def _compared(db: sqlite3.Connection, table: str, apart: Collection[str]) -> Compared:
+def _compared(db: sqlite3.Connection, table: str) -> Compared:
     names = [row[1] for row in db.execute(f"PRAGMA main.table_info({table})")]
-    columns = ", ".join(name for name in names if name not in apart)
+    columns = ", ".join(name for name in names if name not in WALL_CLOCK.get(table, ()))
     rows = [f"SELECT {columns} FROM {schema}.{table}" for schema in ("main", "second")]
 
     def count(sql: str) -> int:
