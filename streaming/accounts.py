@@ -50,7 +50,7 @@ def broken_identities(settings: Settings) -> list[str]:
 
         total = {name: one(f"SELECT coalesce(sum({name}), 0) FROM offsets") for name in COUNTS}  # noqa: S608
         rows = {
-            table: one(f"SELECT count(*) FROM {table}")
+            table: one(f"SELECT count(*) FROM {table}")  # noqa: S608
             for table in ("power_data", "verdicts", "rejected", "held_readings")
         }
         judged = one("SELECT count(*) FROM power_data JOIN verdicts USING (meter_id, at)")

@@ -57,7 +57,7 @@ def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Ou
     open_ = np.isin(status, (LATE, DUPLICATE)) | conflict
     same, other, late, old = np.zeros((4, len(status)), bool)
     if keep_s and open_.any():
-        old = open_ & (readings.at < _newest_before(readings, in_order, scored.before["at"]) - keep_s)
+        old = open_ & (readings.at < _last_before(readings, in_order, scored.before["at"]) - keep_s)
         open_ &= ~old
     again = in_order & (readings.at <= _newest_before(readings, in_order, scored.before["furthest_at"]))
     asked = open_ | again
@@ -77,6 +77,13 @@ def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Ou
     return Outcome((in_order & ~same & ~other) | late, same, rejected, late, in_order, reason)
 
 
+def _last_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: pa.ChunkedArray) -> NDArray[np.int64]:
+    """(n,) The last reading in order of its meter before each one: where its state stands. As `_newest_before`."""
+    places = np.append(-1, np.maximum.accumulate(np.where(in_order, np.arange(len(in_order)), -1))[:-1])
+    is_mine = places >= readings.bounds[:-1][readings.meter]
+    return np.where(is_mine, readings.at[places], before_batch.fill_null(NEVER).to_numpy()[readings.meter])
+
+
 def _newest_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: pa.ChunkedArray) -> NDArray[np.int64]:
     """(n,) The newest reading in order of its meter before each one; NEVER where there is none.
 
@@ -90,12 +97,6 @@ def _newest_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch:
     top = np.maximum.accumulate(base + np.where(in_order, readings.at, NEVER))
     before[1:] = np.maximum(before[1:], top[:-1])
     newest: NDArray[np.int64] = before - base
-    return newest
-
-
-def _remembered(scored: Scored) -> NDArray[np.int64]:
-    """(m,) The newest reading in each meter's state before the batch; NEVER where there is none."""
-    newest: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
     return newest
 
 

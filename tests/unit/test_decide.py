@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.readings import STATUSES
@@ -28,6 +28,8 @@ ROWS = st.lists(
     min_size=1,
     max_size=40,
 )
+# A clock that was wrong, and behind it a late reading that is not too old for the right one.
+BACK: list[Row] = [("a", at, 1.0, "scored", "late", back) for at, back in ((6, False), (2, True), (1, False))]
 TABLE = st.dictionaries(
     st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 6)), st.none() | st.sampled_from([0.0, 1.0, 2.0])
 )
@@ -45,18 +47,28 @@ def service(rows: list[Row], table: dict[Key, float | None]) -> list[tuple[str, 
     return told
 
 
-def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, float | None]) -> list[str]:
-    """The twin: the first value for a time holds, in the table or in an earlier record of the batch."""
+def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, float | None], keep: int) -> list[str]:
+    """The twin: the first value for a time holds, in the table or in an earlier record of the batch.
+
+    A meter whose clock was wrong goes back, and its limit with it.
+    """
     held = dict(table)
+    stands = {meter: max(at for m, at in table if m == meter) for meter, _ in table}
     found = []
     for (meter, at, power, *_), (status, reason) in zip(rows, told, strict=True):
         if status == "rejected" and reason != "conflict":
             found.append(reason)
+            continue
+        in_order = status in ("scored", "warming_up", "gap")
+        if keep and not in_order and at < stands.get(meter, -1) - keep:
+            found.append("too_old")
         elif (meter, at) in held:
             found.append("duplicate" if held[meter, at] == power else "conflict")
         else:
             held[meter, at] = power
-            found.append("late" if status in ("late", "duplicate", "rejected") else "stored")
+            found.append("stored" if in_order else "late")
+        if in_order:
+            stands[meter] = at
     return found
 
 
@@ -70,13 +82,14 @@ def answer(told: list[tuple[str, str]], order: np.ndarray, furthest: list[int | 
         schema=pa.schema(list(VERDICT)),
     )  # fmt: skip
     status = np.array([STATUSES.index(told[k][0]) for k in order], np.int8)
-    before = pa.table([pa.array(furthest, pa.int64())], names=["furthest_at"])
+    before = pa.table([pa.array(furthest, pa.int64())] * 2, names=["at", "furthest_at"])
     return Scored(status, verdicts, pa.table({}), pa.table({}), before)
 
 
 @settings(deadline=None)
-@given(rows=ROWS, table=TABLE)
-def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, float | None]) -> None:
+@given(rows=ROWS, table=TABLE, keep=st.integers(0, 3))
+@example(rows=BACK, table={}, keep=1)
+def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, float | None], keep: int) -> None:
     told = service(rows, table)
     grouped = group(parsed([row[:3] for row in rows]), np.arange(len(rows)))
 
@@ -92,11 +105,11 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
         )
 
     furthest = [max((at for m, at in table if m == meter), default=None) for meter in grouped.meter_ids.to_pylist()]
-    outcome = decide(grouped, answer(told, grouped.row, furthest), held)
+    outcome = decide(grouped, answer(told, grouped.row, furthest), held, keep)
     found = np.select(
         [outcome.late, outcome.stored, outcome.duplicate], ["late", "stored", "duplicate"], outcome.reason.to_pylist()
     )
-    assert found[np.argsort(grouped.row)].tolist() == one_by_one(rows, told, table)
+    assert found[np.argsort(grouped.row)].tolist() == one_by_one(rows, told, table, keep)
     # Each is exactly one of the three.
     assert (outcome.stored.astype(int) + outcome.duplicate + outcome.rejected == 1).all()
 
