@@ -26,9 +26,10 @@ def status(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `lag` (records on the topic that the ledger has not accounted for), the ledger's counts, `events`, `anomalous`,
-        `newest_at`, `model_version`, whether service and broker answer, and `processes` with their ids.
+        `newest_at`, `model_version`, `partitions` with how far each is read, whether service and broker answer, and
+        `processes` with their ids.
     """
-    from streaming.accounts import counts
+    from streaming.accounts import counts, progress
 
     topic = _topic(settings)
     champion = models.champion(settings)
@@ -42,6 +43,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "model_version": champion.version if champion else None,
         **counts(settings, topic),
         "newest_at": newest_at,
+        "retention_days": settings.retention_days,
+        "partitions": progress(settings, topic),
         "processes": [{"name": part.name, "id": part.pid} for part in processes(settings)],
     }
 

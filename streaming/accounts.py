@@ -27,6 +27,28 @@ def lag(topic_id: str, ends: Mapping[int, tuple[int, int]], ledger: list[dict[st
     return sum(end - max(begin, following.get(number, begin)) for number, (begin, end) in ends.items())
 
 
+def progress(settings: Settings, topic: Topic | None) -> list[dict[str, Any]]:
+    """How far each partition of the topic has been read.
+
+    Returns:
+        `partition`, `next_offset` (the ledger's), `end_offset` and `lag`; without a topic to compare with, what the
+        ledger alone knows.
+    """
+    with queries.reading(settings) as db:
+        rows = queries.ledger(db, settings.kafka_topic)
+    if topic is None:
+        return [
+            {"partition": row["partition"], "next_offset": row["next_offset"], "end_offset": None, "lag": None}
+            for row in rows
+        ]
+    following = {row["partition"]: row["next_offset"] for row in rows if row["topic_id"] == topic.topic_id}
+    return [
+        {"partition": number, "next_offset": following.get(number, begin), "end_offset": end,
+         "lag": lag(topic.topic_id, {number: (begin, end)}, rows)}
+        for number, (begin, end) in topic.ends.items()
+    ]  # fmt: skip
+
+
 def counts(settings: Settings, topic: Topic | None) -> dict[str, Any]:
     """The ledger's counts, `anomalous` readings, `events`, and the `lag` (None without a topic to compare with)."""
     with queries.reading(settings) as db:

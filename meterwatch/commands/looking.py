@@ -29,9 +29,16 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    processes = ", ".join(f"{one['name']} ({one['id']})" for one in found["processes"])
-    rows = [{"what": name.replace("_", " "), "value": value} for name, value in found.items() if name != "processes"]
-    print_table([*rows, {"what": "processes", "value": processes or None}], {"what": "", "value": ""}, "")
+    processes = ", ".join(f"{one['name']} ({one['id']})" for one in found.pop("processes"))
+    parts = {f"partition {one['partition']}": f"read to {one['next_offset']:,} of {_number(one['end_offset'])}"
+             for one in found.pop("partitions")}  # fmt: skip
+    told = {**found, **parts, "processes": processes or None}
+    rows = [{"what": name.replace("_", " "), "value": value} for name, value in told.items()]
+    print_table(rows, {"what": "", "value": ""}, "")
+
+
+def _number(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
 
 
 def events(

@@ -13,7 +13,7 @@ import pytest
 from meterwatch.settings import Settings
 from meterwatch.storage import meters
 from meterwatch.storage.meters import Advance, Batch, MeterStore
-from streaming.accounts import broken_identities, counts
+from streaming.accounts import broken_identities, counts, progress
 from streaming.ledger import Topic
 from tests.stored import event, store
 
@@ -103,3 +103,11 @@ def test_counts_are_those_of_this_topic(settings: Settings) -> None:
     assert counts(settings, None) == {**expected, "lag": None}
     change(settings, "INSERT INTO offsets SELECT 'old', 'other', 0, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0")
     assert counts(settings, topic) == {**expected, "lag": 6}
+
+
+def test_progress_is_that_of_each_partition(settings: Settings) -> None:
+    """A partition that was never read counts from its first record."""
+    expected = [{"partition": 0, "next_offset": 14, "end_offset": 20, "lag": 6},
+                {"partition": 1, "next_offset": 3, "end_offset": 5, "lag": 2}]  # fmt: skip
+    assert progress(settings, Topic("first", "id", {0: (0, 20), 1: (3, 5)})) == expected
+    assert progress(settings, None) == [{"partition": 0, "next_offset": 14, "end_offset": None, "lag": None}]
