@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
 RESULTS = Path("benchmarks/results/kill_storm.txt")
 SEED = 7
-KILLS = {BROKER: 65, SERVICE: 75, STREAM: 20, SPARK: 20, UP: 20}
+KILLS = {BROKER: 75, SERVICE: 85, STREAM: 14, SPARK: 14, UP: 12}
 RATE = 30.0  # records a second
 PARTITIONS = 3
 LEAST, MOST = 20, 200  # records in a batch; each start of the supervisor draws its own limit
 ALL = 200_000  # for what is left at the end
 SOON = 2.0  # seconds: a kill comes at a random moment within
 # So often not before batches were committed since the last kill; Spark needs longest until it works.
-AFTER_WORK = {BROKER: 0.25, SERVICE: 0.25, STREAM: 0.6, SPARK: 0.6, UP: 0.6}
+AFTER_WORK = {BROKER: 0.1, SERVICE: 0.1, STREAM: 0.6, SPARK: 0.6, UP: 0.6}
 PATIENCE = 600.0  # seconds, for anything
 AGAIN = re.compile(r"the (\w+) (?:was killed|has ended|ended).* it is started again")
 
@@ -146,9 +146,15 @@ class Storm:
 
     def _kill_all(self) -> None:
         up, seen = self._up(self._limit()), 0
+
+        def works() -> bool:
+            if up.poll() is not None:
+                raise SystemExit(f"the supervisor has ended; see {self._instance.dir}/test-up.log")
+            return self._done() > seen
+
         for number, victim in enumerate(self._order, 1):
             if number == 1 or self._rng.random() < AFTER_WORK[victim]:
-                wait_for("batches to be committed", lambda seen=seen: self._done() > seen, seconds=PATIENCE)
+                wait_for("batches to be committed", works, seconds=PATIENCE)
             time.sleep(self._rng.uniform(0, SOON))
             pid = wait_for(f"the {victim}", lambda victim=victim: self._pids().get(victim), seconds=PATIENCE)
             seen = self._done()

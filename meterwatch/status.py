@@ -98,7 +98,8 @@ def _quoted(meter_id: str) -> str:
 
 def _topic(settings: Settings) -> Topic | None:
     """The topic as the broker has it; None when nobody answers."""
-    from streaming.ledger import BrokerAwayError, describe
+    from streaming.errors import BrokerAwayError
+    from streaming.ledger import describe
 
     try:
         return describe(client_config(settings), settings.kafka_topic, timeout=BROKER_SECONDS)

@@ -25,7 +25,7 @@ from meterwatch.java import find_or_fetch
 from meterwatch.kafka import client_config, is_away
 from streaming import topics
 from streaming.children import trim
-from streaming.errors import StreamError
+from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import BROKER, jars
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Broker:
             told: to end; it is not waited for any longer once this is set.
 
         Raises:
-            StreamError: the address is not this machine's, its port is taken, or Kafka ended at once.
+            StreamError: the address is not this machine's, or its port is taken.
+            BrokerAwayError: Kafka ended at once.
             JavaError: there is no Java.
         """
         host, port = self._address()
@@ -201,9 +202,9 @@ class Broker:
                 self.admin.list_topics(timeout=0.5)
             except KafkaException as error:
                 if processes.running(self._settings, processes.BROKER) is None:
-                    raise StreamError(f"Kafka ended at once: {self._last_line()} (see {self.log})") from error
+                    raise BrokerAwayError(f"Kafka ended at once: {self._last_line()} (see {self.log})") from error
                 if time.monotonic() > deadline:
-                    raise StreamError(
+                    raise BrokerAwayError(
                         f"the broker does not answer at {self._settings.kafka_bootstrap_servers} after "
                         f"{READY_SECONDS:.0f} s; see {self.log}"
                     ) from error

@@ -3,3 +3,7 @@
 
 class StreamError(Exception):
     """The stream, the broker or a replay cannot go on; the message names the fact and the next step."""
+
+
+class BrokerAwayError(StreamError):
+    """No broker answers at the address, or it has no such topic yet; it may be there in a moment."""

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from meterwatch.kafka import AWAY, is_away
-from streaming.errors import StreamError
+from streaming.errors import BrokerAwayError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +20,6 @@ EARLIEST = -2  # Kafka's own word for "from the first record there is"
 # A topic just made, or a broker just started: it will answer in a moment.
 SOON = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 TURN = 0.1
-
-
-class BrokerAwayError(StreamError):
-    """No broker answers at the address, or it has no such topic yet."""
 
 
 class Topic(NamedTuple):

@@ -29,9 +29,9 @@ from meterwatch.storage.migrate import database_path
 from serving.client import Client, ServiceRefused, ServiceUnavailable
 from streaming.batches import Batches
 from streaming.broker import check_free
-from streaming.errors import StreamError
+from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import CONNECTOR, jars
-from streaming.ledger import EARLIEST, BrokerAwayError, Topic, describe, starting_offsets
+from streaming.ledger import EARLIEST, Topic, describe, starting_offsets
 from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError

@@ -20,10 +20,10 @@ from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
 from streaming import accounts
 from streaming.broker import Broker, check_free, check_space
-from streaming.children import Child, Patience, clear, trim
-from streaming.errors import StreamError
+from streaming.children import FIRST_WAIT, GIVE_UP_FAILURES, Child, Patience, clear, trim
+from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import CONNECTOR, jars
-from streaming.ledger import BrokerAwayError, Topic, describe, starting_offsets
+from streaming.ledger import Topic, describe, starting_offsets
 from streaming.metrics import HOST as METRICS_HOST
 from streaming.replay import Replay, Result, told_failures
 from streaming.status_line import StatusLine, summary
@@ -111,6 +111,18 @@ class Supervisor:
         """Start the parts, and wait for the broker."""
         for child in (self._service, self._stream):  # they come up while the broker does
             child.watch()
+        while not self._told.is_set():
+            try:
+                return self._begin(records, rate, at_once)
+            except BrokerAwayError as error:  # one that is killed meanwhile is no reason to give up at once
+                self._patience.failed()
+                if self._patience.failures >= GIVE_UP_FAILURES:
+                    raise
+                self._line.say(f"{error}; it is started again")
+                self._told.wait(FIRST_WAIT)
+        return None
+
+    def _begin(self, records: Iterable[Record] | None, rate: float | None, at_once: int) -> None:
         self._broker.start(supervised=True, told=self._told)
         if self._told.is_set():
             return

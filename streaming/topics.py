@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from meterwatch.kafka import AWAY, LARGEST_RECORD, client_config, is_away
-from streaming.errors import StreamError
+from streaming.errors import BrokerAwayError
 
 if TYPE_CHECKING:
     from meterwatch.settings import Settings
@@ -23,11 +23,11 @@ def ensure(settings: Settings) -> None:
     """Make the topic where it is not there yet, and wait until it is there.
 
     Raises:
-        StreamError: no broker answers, or it refuses.
+        BrokerAwayError: no broker answers, or it refuses.
     """
     where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
     if is_away(settings.kafka_bootstrap_servers):
-        raise StreamError(f"{where}: nobody answers; {AWAY}")
+        raise BrokerAwayError(f"{where}: nobody answers; {AWAY}")
     admin = AdminClient(client_config(settings))
     topic = NewTopic(settings.kafka_topic, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})
     deadline = time.monotonic() + TIMEOUT
@@ -40,4 +40,4 @@ def ensure(settings: Settings) -> None:
     except KafkaException as error:
         fault: KafkaError = error.args[0]
         if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
-            raise StreamError(f"{where}: {fault.str()}; {AWAY}") from error
+            raise BrokerAwayError(f"{where}: {fault.str()}; {AWAY}") from error
