@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,9 +157,8 @@ class Storm:
             if number == 1 or self._rng.random() < AFTER_WORK[victim]:
                 wait_for("batches to be committed", works, seconds=PATIENCE)
             time.sleep(self._rng.uniform(0, SOON))
-            pid = wait_for(f"the {victim}", lambda victim=victim: self._pids().get(victim), seconds=PATIENCE)
             seen = self._done()
-            os.kill(pid, signal.SIGKILL)
+            wait_for(f"the {victim}", lambda victim=victim: self._kill(victim), seconds=PATIENCE)
             if victim == UP:
                 up.wait()
                 up = self._up(ALL if number == len(self._order) else self._limit())
@@ -170,15 +170,21 @@ class Storm:
         if up.wait(PATIENCE):
             raise SystemExit(f"the supervisor ended with {up.returncode}")
 
+    def _kill(self, victim: str) -> bool:
+        """Whether it ran, and was killed."""
+        for part in processes.processes(self._settings):
+            if part.name == victim:
+                with suppress(ProcessLookupError):
+                    os.kill(part.pid, signal.SIGKILL)
+                    return True
+        return False
+
     def _limit(self) -> int:
         return self._rng.randint(LEAST, MOST)
 
     def _up(self, limit: int) -> subprocess.Popen[str]:
         self._instance.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = str(limit)
         return self._instance.spawn("up")
-
-    def _pids(self) -> dict[str, int]:
-        return {part.name: part.pid for part in processes.processes(self._settings)}
 
     def _done(self) -> int:
         """Records accounted for; 0 before there is a database."""

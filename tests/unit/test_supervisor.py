@@ -13,6 +13,7 @@ import pytest
 from meterwatch.settings import Settings
 from streaming import supervisor
 from streaming.broker import Broker
+from streaming.errors import BrokerAwayError
 from streaming.replay import Result
 from streaming.supervisor import Supervisor, _told_to_end
 
@@ -114,6 +115,39 @@ def test_every_part_is_ended_whatever_becomes_of_the_others(parts: Supervisor, m
     with pytest.raises(OSError, match="broker"):
         parts.end()
     assert ended == ["line", "replay", "stream", "service", "broker"]
+
+
+@pytest.mark.parametrize(("times", "gives_up"), [(0, False), (1, False), (2, False), (3, True)])
+@pytest.mark.parametrize("moment", ["start", "look", "replay"])
+def test_a_broker_that_is_killed_while_all_starts_is_started_again(
+    parts: Supervisor, monkeypatch: pytest.MonkeyPatch, moment: str, times: int, *, gives_up: bool
+) -> None:
+    """Before it answers, before its topic is looked at, or before there is a sender; three times are no accident."""
+    faults = [BrokerAwayError("gone")] * times
+    begun: list[str] = []
+
+    def does(name: str) -> Any:
+        def step(*_: object, **__: object) -> Any:
+            if name == moment and faults:
+                raise faults.pop()
+            begun.append(name)
+            return SimpleNamespace(run=lambda _: Result(0, 0, 0, 0.0, None))
+
+        return step
+
+    monkeypatch.setattr(supervisor, "FIRST_WAIT", 0.0)
+    for child in (parts._service, parts._stream):
+        monkeypatch.setattr(child, "watch", does("child"))
+    monkeypatch.setattr(parts._broker, "start", does("start"))
+    monkeypatch.setattr(parts, "_same_topic", does("look"))
+    monkeypatch.setattr(supervisor, "Replay", does("replay"))
+    if gives_up:
+        with pytest.raises(BrokerAwayError):
+            parts.start([], None, 0)
+    else:
+        parts.start([], None, 0)
+        assert begun[-3:] == ["start", "look", "replay"]
+    assert begun.count("child") == 2
 
 
 @pytest.mark.parametrize("number", supervisor.ENDING)
