@@ -30,3 +30,13 @@ def put(settings: Settings, event_id: str, *, label: str, note: str, by: str) ->
     with writing(settings) as db:
         said = {"event": event_id, "label": label, "note": note, "by": by, "now": int(time.time())}
         return db.execute(_PUT, said).rowcount == 1
+
+
+def withdraw(settings: Settings, event_id: str) -> None:
+    """Take the label off an event; one without a label stays so.
+
+    Raises:
+        sqlite3.Error: the database cannot be written now.
+    """
+    with writing(settings) as db:
+        db.execute("DELETE FROM labels WHERE event_id = ?", (event_id,))

@@ -6,14 +6,33 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import parse_qs, urlencode
 
-LIVE, EVENTS, OVERVIEW, HEALTH = "/meter", "/events", "/overview", "/health"
-NAMES = {LIVE: "Live", EVENTS: "Events", OVERVIEW: "Overview", HEALTH: "Health"}
-RANGES = {"6h": 6 * 3600, "1d": 86_400, "1w": 7 * 86_400, "all": 0}  # seconds; 0: all there is
-RANGE_NAMES = {"6h": "6 hours", "1d": "1 day", "1w": "1 week", "all": "All"}
+NOW, METER, EVENTS, OVERVIEW, HEALTH = "/", "/meter", "/events", "/overview", "/health"
+NAMES = {NOW: "Now", METER: "Meter", EVENTS: "Events", OVERVIEW: "Overview", HEALTH: "Health"}
+RANGES = {  # seconds; 0: all there is
+    "10min": 600,
+    "1h": 3600,
+    "6h": 6 * 3600,
+    "1d": 86_400,
+    "1w": 7 * 86_400,
+    "30d": 30 * 86_400,
+    "1y": 365 * 86_400,
+    "all": 0,
+}
+RANGE_NAMES = {
+    "10min": "10 min",
+    "1h": "1 h",
+    "6h": "6 h",
+    "1d": "1 day",
+    "1w": "1 week",
+    "30d": "30 days",
+    "1y": "1 year",
+    "all": "All",
+}
 DEFAULT_RANGE = "1d"
 LONGEST_ID = 256
 SHORTEST = 600  # seconds of a range up to now, however few readings there are
 LAST_TIME = 7_258_118_400  # 2200-01-01
+LAST_PAGE = 10**6
 
 
 class AddressError(Exception):
@@ -28,6 +47,7 @@ class View:
     range: str = DEFAULT_RANGE
     start: int | None = None  # unix seconds; both are set, or none
     end: int | None = None
+    at: int | None = None  # a reading that is explained
 
     @property
     def live(self) -> bool:
@@ -45,13 +65,19 @@ class View:
         """The same meter up to now."""
         return replace(self, range=name, start=None, end=None)
 
+    def of_window(self, start: int, end: int) -> View:
+        """The same meter in a fixed window."""
+        return replace(self, start=start, end=end)
+
     def search(self, zone: tzinfo) -> str:
         """The address' query, `?` included."""
         query = {"meter": self.meter_id} if self.meter_id is not None else {}
         if self.start is not None and self.end is not None:
-            query |= {"start": _written(self.start, zone), "end": _written(self.end, zone)}
+            query |= {"start": written_time(self.start, zone), "end": written_time(self.end, zone)}
         else:
             query |= {"range": self.range}
+        if self.at is not None:
+            query |= {"at": written_time(self.at, zone)}
         return "?" + urlencode(query)
 
 
@@ -72,19 +98,28 @@ def parse(search: str | None, zone: tzinfo) -> View:
     chosen = query.get("range", DEFAULT_RANGE)
     if chosen not in RANGES:
         raise AddressError(f"There is no range {chosen!r}; choose one of {', '.join(RANGES)}.")
+    at = read_time(query["at"], zone) if query.get("at") else None
     if "start" not in query and "end" not in query:
-        return View(meter_id, chosen)
+        return View(meter_id, chosen, at=at)
     if "start" not in query or "end" not in query:
         raise AddressError("A range needs both a start and an end.")
-    start, end = _read(query["start"], zone), _read(query["end"], zone)
+    start, end = read_time(query["start"], zone), read_time(query["end"], zone)
     if end <= start:
         raise AddressError("The end of this range is not after its start.")
-    return View(meter_id, chosen, start, end)
+    return View(meter_id, chosen, start, end, at)
 
 
 def name(path: str) -> str:
-    """The name of the page at a path; `/` is the live one."""
-    return NAMES.get(path, NAMES[LIVE])
+    """The name of the page at a path."""
+    return NAMES[path]
+
+
+def steady(path: str, search: str) -> str:
+    """What of an address makes a page another one; the rest of it is followed by one of the page's parts alone."""
+    if path == NOW:
+        return path
+    query = {name: values for name, values in parse_qs(search.lstrip("?")).items() if name != "at"}
+    return f"{path}?{urlencode(sorted(query.items()), doseq=True)}" if path == METER else ""
 
 
 def meter_query(meter_id: str | None) -> str:
@@ -92,7 +127,23 @@ def meter_query(meter_id: str | None) -> str:
     return "?" + urlencode({"meter": meter_id}) if meter_id else ""
 
 
-def _read(text: str, zone: tzinfo) -> int:
+def page_number(text: str) -> int:
+    """The number of a list's page, from 1 on.
+
+    Raises:
+        AddressError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= LAST_PAGE):
+        raise AddressError(f"{text!r} is no page; the first is 1.")
+    return int(text)
+
+
+def read_time(text: str, zone: tzinfo) -> int:
+    """A typed time as unix seconds; without an offset it is the zone's.
+
+    Raises:
+        AddressError: it is none, or far off.
+    """
     try:
         moment = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
         at = int((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())
@@ -103,7 +154,8 @@ def _read(text: str, zone: tzinfo) -> int:
     return at
 
 
-def _written(at: int, zone: tzinfo) -> str:
+def written_time(at: int, zone: tzinfo) -> str:
+    """Unix seconds as `read_time` reads them."""
     local = datetime.fromtimestamp(at, UTC).astimezone(zone)
     # The offset is written where the wall clock alone would be ambiguous: the hour that daylight saving repeats.
     ambiguous = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()

@@ -69,6 +69,7 @@ def _shell() -> html.Div:
             dcc.Location(id="url", refresh="callback-nav"),
             dcc.Store(id="tick"),
             dcc.Store(id="again"),
+            dcc.Store(id="steady"),
             html.A("Skip to the content", href="#page", className="skip"),
             html.Header(
                 [
@@ -78,6 +79,25 @@ def _shell() -> html.Div:
                 ],
                 className="top",
             ),
+            html.Div(id="toast", className="toast", role="status"),
+            _note_dialog(),
             html.Main(html.Div(waiting, id="page", **parts.attributes(aria_busy="true"))),
         ]
     )
+
+
+def _note_dialog() -> html.Dialog:
+    """Where a note on an event is written; opened and closed by assets/labels.js."""
+    buttons = [
+        html.Button("Cancel", className="button", value="cancel", formNoValidate=True),
+        html.Button("Save", className="button main"),
+    ]
+    form = html.Form(
+        [
+            html.Label("Note on this event", htmlFor="note-text"),
+            html.Textarea(id="note-text", rows=4, maxLength=2000),
+            html.Div([html.Span("Enter saves", className="note with-mouse"), *buttons], className="buttons"),
+        ],
+        method="dialog",
+    )
+    return html.Dialog(form, id="note-dialog")

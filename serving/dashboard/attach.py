@@ -12,8 +12,6 @@ from serving.dashboard import address
 if TYPE_CHECKING:
     from dash import Dash
 
-PAGES = (address.LIVE, address.EVENTS, address.OVERVIEW, address.HEALTH)
-
 
 class PageServer(FastAPIDashServer):
     """Dash's FastAPI backend, answering the pages' addresses and no others.
@@ -33,7 +31,7 @@ class PageServer(FastAPIDashServer):
             finally:
                 reset_current_request(token)
 
-        for path in PAGES:
+        for path in address.NAMES.keys() - {address.NOW}:  # Dash itself answers `/`
             self.add_url_rule(path, page, endpoint=path)
 
     def _setup_catchall(self) -> None:

@@ -6,11 +6,12 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from starlette.concurrency import run_in_threadpool
 
 from serving.dashboard import address, parts, theme
 from serving.dashboard.address import AddressError
+from serving.dashboard.in_browser import in_the_browser
 from serving.dashboard.overview_page import Overview
 from serving.dashboard.reads import AGAIN_MS, Pages, Shown, UnknownMeterError
 
@@ -21,24 +22,36 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+TICK, SEARCH, METER = Input("tick", "data"), State("url", "search"), State("meter", "value")
 LIVE_MS, LISTS_MS, OVERVIEW_MS = 1000, 3000, 60_000  # least time between two updates of a page
 ZOOMED = ("scatter", "daily", "monthly", "voltage")  # the overview's charts that the reader may zoom
+OF_A_METER = (address.METER, address.EVENTS, address.OVERVIEW)
 REFRESH_MS = {address.EVENTS: LISTS_MS, address.HEALTH: LISTS_MS, address.OVERVIEW: OVERVIEW_MS}
 
 
 def register(app: Dash, pages: Pages) -> None:
     """Connect the shell and the pages' moving parts to what `pages` reads."""
-    tick, search, meter = Input("tick", "data"), State("url", "search"), State("meter", "value")
+    _whole(app, pages)
+    _lists(app, pages)
+    _pictures(app, pages)
+    in_the_browser(app)
 
+
+def _whole(app: Dash, pages: Pages) -> None:
     @app.callback(
         Output("page", "children"),
         Output("nav", "children"),
+        Output("steady", "data"),
         Input("url", "pathname"),
         Input("url", "search"),
         Input("again", "data"),
+        State("steady", "data"),
     )
-    async def page(path: str | None, query: str | None, _: int) -> tuple[html.Div, list[Any]]:
+    async def page(path: str | None, query: str | None, _: int, before: str | None) -> tuple[Any, ...]:
         path, query = path or "/", query or ""
+        steady = address.steady(path, query)
+        if steady and steady == before and ctx.triggered_id != "again":
+            return (no_update,) * 3  # its own moving part follows the address, so that a text being typed stays
         shown = await run_in_threadpool(_page, pages, path, query)
         told = parts.attributes(
             data_refresh_ms=str(REFRESH_MS.get(path, LIVE_MS)),
@@ -46,16 +59,41 @@ def register(app: Dash, pages: Pages) -> None:
             data_meter=shown.meter_id,
             data_name=address.name(path),
         )
-        return html.Div(shown.content, id="page-root", **told), _navigation(path, shown.meter_id)
+        root = html.Div(shown.content, id="page-root", **told)
+        return root, _navigation(path, shown.meter_id), steady if shown.steady else ""
 
+
+def _lists(app: Dash, pages: Pages) -> None:
+    @app.callback(
+        Output("now-body", "children"),
+        TICK,
+        Input("url", "search"),
+        State("url", "pathname"),
+        prevent_initial_call=True,
+    )
+    async def now(_: int, query: str | None, path: str) -> parts.Content:
+        if path != address.NOW:
+            return no_update
+        return await run_in_threadpool(_quietly, pages.now, query or "") or no_update
+
+    @app.callback(Output("events-body", "children"), TICK, SEARCH, prevent_initial_call=True)
+    async def events(_: int, query: str | None) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.events, query or "") or no_update
+
+    @app.callback(Output("health-body", "children"), TICK, prevent_initial_call=True)
+    async def health(_: int) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.health) or no_update
+
+
+def _pictures(app: Dash, pages: Pages) -> None:
     @app.callback(
         Output("live-chart", "figure"),
         Output("live-verdict", "children"),
         Output("live-events", "children"),
         Output("live-newest", "data"),
-        tick,
-        search,
-        meter,
+        TICK,
+        SEARCH,
+        METER,
         State("live-newest", "data"),
         prevent_initial_call=True,
     )
@@ -66,18 +104,14 @@ def register(app: Dash, pages: Pages) -> None:
         figure = no_update if moved.figure is None else moved.figure
         return figure, moved.verdict, moved.events, moved.newest
 
-    @app.callback(Output("events-body", "children"), tick, search, prevent_initial_call=True)
-    async def events(_: int, query: str | None) -> parts.Content:
-        return await run_in_threadpool(_quietly, pages.events, query or "") or no_update
-
-    @app.callback(Output("health-body", "children"), tick, prevent_initial_call=True)
-    async def health(_: int) -> parts.Content:
-        return await run_in_threadpool(_quietly, pages.health) or no_update
+    @app.callback(Output("explanation", "children"), Input("explained", "data"), SEARCH, prevent_initial_call=True)
+    async def explanation(told: dict[str, Any] | None, query: str | None) -> parts.Content:
+        return pages.explanation(told, query or "")
 
     @app.callback(
         [Output(f"overview-{name}", "children" if name == "spanned" else "figure") for name in Overview._fields],
-        tick,
-        meter,
+        TICK,
+        METER,
         [State(f"overview-{name}", "relayoutData") for name in ZOOMED],
         prevent_initial_call=True,
     )
@@ -89,16 +123,6 @@ def register(app: Dash, pages: Pages) -> None:
             theme.keep_zoom(getattr(moved, name), change or {})
         return moved
 
-    for name, outputs, inputs in (
-        ("drawn", Output("page", "aria-busy"), [Input("page", "children")]),
-        ("choose", Output("url", "search", allow_duplicate=True), [Input("meter", "value"), search]),
-        ("zoomed", Output("url", "search", allow_duplicate=True), [Input("live-chart", "relayoutData"), search]),
-        ("pause", [Output("pause", "children"), Output("pause", "aria-pressed")], [Input("pause", "n_clicks")]),
-    ):
-        app.clientside_callback(
-            ClientsideFunction("meterwatch", name), outputs, *inputs, prevent_initial_call=name in {"choose", "zoomed"}
-        )
-
 
 def _page(pages: Pages, path: str, query: str) -> Shown:
     """A page, or what to say in its place."""
@@ -106,11 +130,11 @@ def _page(pages: Pages, path: str, query: str) -> Shown:
     try:
         return pages.page(path, query)
     except UnknownMeterError as error:
-        there = dcc.Link("Show the meter that reported last", href="/")
+        there = dcc.Link("Show all meters", href=address.NOW)
         said = parts.notice("No such meter", f"No reading of a meter “{error}” is stored.", there)
         return Shown([heading, said])
     except AddressError as error:
-        said = parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href="/"))
+        said = parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href=path))
         return Shown([heading, said])
     except sqlite3.Error as error:
         log.warning("the page %s could not be read: %s", path, error)
@@ -136,13 +160,12 @@ def _quietly(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Non
 
 def _navigation(path: str, meter_id: str) -> list[Any]:
     """The pages' names; a meter that is looked at stays the same from page to page."""
-    here = path if path in address.NAMES else address.LIVE
     query = address.meter_query(meter_id)
     return [
         dcc.Link(
-            [name, html.Span(", this page", className="unseen")] if target == here else name,
-            href=target if target == address.HEALTH else target + query,
-            className="current" if target == here else "",
+            [name, html.Span(", this page", className="unseen")] if target == path else name,
+            href=target + query if target in OF_A_METER else target,
+            className="current" if target == path else "",
         )
         for target, name in address.NAMES.items()
     ]

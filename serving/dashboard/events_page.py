@@ -1,4 +1,4 @@
-"""The events: runs of anomalous readings, what they were and what they cost."""
+"""The page of events: what stood out, what it cost, and whether it was real."""
 
 from __future__ import annotations
 
@@ -7,112 +7,157 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from serving.dashboard import address, parts, wording
-from serving.dashboard.address import View
+from serving.dashboard.event_listing import SEVERITIES, EventListing
+from serving.dashboard.events_table import events_table
+from serving.dashboard.precision import kept, wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import tzinfo
 
-SHOWN = 100
-LEAST_MARGIN = 3600  # seconds seen on either side of an event that is looked at
+    from meterwatch.storage.event_list import Events
+    from serving.dashboard.precision import Kept
+
+PAGE_ROWS = 50
+LABEL_CHOICE = (("", "All"), ("open", "To judge"), ("real", "Real"), ("false_alarm", "False alarm"))
 
 
-def page(meters: Sequence[str], view: View, body: Sequence[Any]) -> list[Any]:
-    """The whole page; `body` is the table or what stands in for it."""
-    return [
-        parts.heading("Events", parts.meter_choice(meters, view.meter_id, everyone=True)),
-        html.Div(body, id="events-body"),
-    ]
+def page(
+    meters: Sequence[str], kinds: Sequence[str], listing: EventListing, body: Sequence[Any], *, zone: tzinfo
+) -> list[Any]:
+    """The whole page: what can be asked for, and `body`, the table or what stands in for it."""
+    asked = listing.asked
+    severities = [(0, "Any"), *((least, f"{least}+") for least in SEVERITIES)]
+    choices = html.Div(
+        [
+            parts.segmented(
+                [
+                    (name, address.EVENTS + listing.labelled(label).query(zone), label == asked.label)
+                    for label, name in LABEL_CHOICE
+                ],
+                label="Label",
+            ),
+            parts.segmented(
+                [
+                    (name, address.EVENTS + listing.at_least(least).query(zone), least == asked.severity)
+                    for least, name in severities
+                ],
+                label="Severity",
+                titled=True,
+            ),
+            parts.field(
+                "Kind",
+                dcc.Dropdown(
+                    id="event-kind",
+                    options=sorted({*kinds, asked.kind} - {""}),
+                    value=asked.kind or None,
+                    placeholder="Any kind",
+                    className="choice",
+                    labels={"search": "Search kinds"},
+                ),
+            ),
+            *parts.period("event", asked.start, asked.end, zone),
+        ],
+        className="filters",
+    )
+    meter = parts.meter_choice(meters, asked.meter_id, everyone=True)
+    told = parts.keys(("j k", "row"), ("r", "real"), ("f", "false alarm"), ("n", "note"), ("u", "undo"))
+    return [parts.heading("Events", meter, told), choices, html.Div(body, id="events-body", className="stack")]
 
 
 def events_body(
-    events: Sequence[Mapping[str, Any]],
-    total: int,
-    view: View,
+    found: Events,
+    labelled: Sequence[tuple[float, bool]],
+    listing: EventListing,
     *,
     zone: tzinfo,
     price: float,
     newest: int,
 ) -> list[Any]:
-    """The newest events as a table; what to say where there is none."""
-    if not events:
-        whose = "of this meter" if view.meter_id else "of any meter"
-        return [parts.notice("No event so far", f"No reading {whose} was anomalous. An event appears here at once.")]
-    count = f"{total:,} event{'' if total == 1 else 's'}"
-    note = count if total <= len(events) else f"The newest {len(events):,} of {count}"
-    return [
-        parts.card(
-            "Anomalous runs, newest first",
-            events_table(events, zone=zone, price=price, newest=newest, with_meter=view.meter_id is None),
-            note=f"{note}. {explained(price)}",
-            wide=True,
-        )
-    ]
-
-
-def explained(price: float) -> str:
-    """What the numbers of the table mean."""
-    return (
-        "Severity runs from 0 at the threshold towards 100. Energy and cost are above (+) or below (−) the expected, "  # noqa: RUF001
-        f"at {wording.number(price, 2)} a kWh."
-    )
-
-
-def events_table(
-    events: Sequence[Mapping[str, Any]], *, zone: tzinfo, price: float, newest: int, with_meter: bool
-) -> html.Div:
-    """A row an event; the start leads to the live page at that time.
+    """What the labels say, and a page of events; what to say where there is none.
 
     Args:
-        events: rows of the table of events, times in unix seconds.
+        found: the events.
+        labelled: severity and truth of every labelled event of the meters that are looked at.
+        listing: what was asked for.
         zone: the zone of times.
         price: of a kWh.
         newest: unix seconds of the newest reading, up to which an open event lasts.
-        with_meter: whether the meter is named.
     """
-    columns = [
-        (f"Start ({zone})", "start"),
-        ("End", "end"),
-        ("Duration", "number lasts"),
-        ("Kind", "kind"),
-        ("Severity", "number grading"),
-        ("Energy", "number energy"),
-        ("Cost", "number cost"),
+    asked = listing.asked
+    if not found.rows and listing == EventListing():
+        return [
+            parts.notice("No event so far", "No reading of any meter was anomalous. An event appears here at once.")
+        ]
+    judged = precision_card(labelled, whose="of this meter" if asked.meter_id else "of all meters")
+    if not found.rows:
+        every = dcc.Link("Show every event", href=address.EVENTS)
+        return [parts.notice("No event is like this", "Nothing fits all that is asked for above.", every), judged]
+    first = (listing.page - 1) * PAGE_ROWS
+    energy = found.above_kwh + found.below_kwh
+    tiles = [
+        parts.tile("Events", wording.number(found.total)),
+        parts.tile("Above the expected", wording.signed(found.above_kwh, 1, "kWh")),
+        parts.tile("Below the expected", wording.signed(found.below_kwh, 1, "kWh")),
+        parts.tile("Cost of both", wording.signed(energy * price, 2), f"at {wording.number(price, 2)} a kWh"),
     ]
-    rows = [_cells(event, zone=zone, price=price, newest=newest) for event in events]
-    if with_meter:
-        columns.insert(0, ("Meter", "meter"))
-        rows = [[str(event["meter_id"]), *cells] for event, cells in zip(events, rows, strict=True)]
-    return parts.table(columns, rows, caption="Events, newest first", name="events")
-
-
-def _cells(event: Mapping[str, Any], *, zone: tzinfo, price: float, newest: int) -> list[Any]:
-    start, end, energy = int(event["start_at"]), event["end_at"], event["energy_kwh"]
-    until = max(newest, start) if end is None else int(end)
-    severity = float(event["severity"])
+    table = events_table(
+        found.rows, zone=zone, price=price, newest=newest, with_meter=asked.meter_id is None, judging=True
+    )
+    pager = parts.pager(
+        f"{first + 1:,} to {first + len(found.rows):,} of {found.total:,} events, newest first",
+        before=address.EVENTS + EventListing(asked, listing.page - 1).query(zone) if listing.page > 1 else None,
+        after=address.EVENTS + EventListing(asked, listing.page + 1).query(zone)
+        if first + len(found.rows) < found.total
+        else None,
+    )
+    note = "Severity runs from 0 at the threshold towards 100; energy and cost are above (+) or below the expected."
     return [
-        dcc.Link(wording.moment(start, zone), href=address.LIVE + around(event, until).search(zone)),
-        html.Span("going on", className="going-on") if end is None else wording.moment(int(end), zone),
-        wording.duration(until - start) if until > start else "1 reading",
-        str(event["kind"]),
-        html.Span(
-            [
-                html.Span(
-                    html.Span(className="fill", style={"width": f"{min(max(severity, 0), 100):.0f}%"}),
-                    className="bar",
-                    **parts.attributes(aria_hidden="true"),
-                ),
-                html.Span(f"{severity:.0f}", className="grade"),
-            ],
-            className="severity",
-        ),
-        wording.signed(energy, 2, "kWh"),
-        wording.signed(None if energy is None else float(energy) * price, 2),
+        parts.card("Anomalous runs", html.Dl(tiles, className="tiles"), table, pager, note=note, wide=True),
+        judged,
     ]
 
 
-def around(event: Mapping[str, Any], until: int) -> View:
-    """The live page's view of an event, with as much time on either side as it lasts, an hour at least."""
-    start = int(event["start_at"])
-    margin = max(until - start, LEAST_MARGIN)
-    return View(str(event["meter_id"]), start=start - margin, end=until + margin)
+def precision_card(labelled: Sequence[tuple[float, bool]], *, whose: str) -> html.Section:
+    """The share of alarms that were real, with its interval, now and at higher thresholds."""
+    rows = kept(labelled)
+    now = rows[0]
+    if now.total == 0:
+        return parts.card(
+            "What the labels say",
+            html.P(f"No event {whose} is labelled yet. Say of some whether they were real: press r or f on a row."),
+            wide=True,
+        )
+    low, high = wilson(now.real, now.total)
+    told = (
+        f"{now.real:,} of {now.total:,} labelled events {whose} were real: a precision of "
+        f"{_percent(now.real / now.total)}, and with so many labels anything from {_percent(low)} to {_percent(high)} "
+        "is plausible (Wilson, 95 %), if the labelled ones are like the others."
+    )
+    columns = [
+        ("If the threshold asked for", "raised"),
+        ("Real kept", "number"),
+        ("False alarms kept", "number"),
+        ("Precision", "number"),
+        ("95 % interval", "number"),
+    ]
+    table = parts.table(
+        columns, [_raised(row, now) for row in rows], caption="Precision at higher thresholds", name="raised"
+    )
+    missed = "What no alarm told cannot be labelled here, so this says nothing about what was missed."
+    return parts.card("What the labels say", html.P(told), table, html.P(missed, className="note"), wide=True)
+
+
+def _raised(row: Kept, now: Kept) -> list[str]:
+    low, high = wilson(row.real, row.total)
+    name = "what it does now" if row.raised == 0 else f"{10**row.raised:.0f} times rarer readings"
+    precision = (
+        (_percent(row.real / row.total), f"{_percent(low)} to {_percent(high)}")
+        if row.total
+        else (wording.MISSING,) * 2
+    )
+    return [name, f"{row.real:,} of {now.real:,}", f"{row.false:,} of {now.false:,}", *precision]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -59,8 +59,7 @@ def live_figure(
     at = np.asarray(columns["at"], np.int64)
     if len(at) == 0:
         return theme.message(nothing, view=view)
-    resolution = (window[1] - window[0]) / max(len(at) - int(np.count_nonzero(columns["anomalous"])), 1)
-    broken_at, lines = with_breaks(at, {name: columns[name] for name in LINES}, resolution=resolution)
+    broken_at, lines = with_breaks(at, {name: columns[name] for name in LINES}, resolution=resolution(columns, window))
     x = times(broken_at, zone)
     layout = theme.frame(x_title=f"Time ({zone})", y_title="Active power (kW)", view=view)
     hover = {"hover": "%Y-%m-%d %H:%M:%S"} if (at % MINUTE).any() else {}
@@ -72,11 +71,17 @@ def live_figure(
         "data": [
             *_band(x, lines),
             _line(x, lines["expected_kw"], "Expected", theme.EXPECTED, dash="dot"),
-            _line(x, lines["active_power_kw"], "Actual", theme.NORMAL, points=len(at) <= FEW),
+            _line(x, lines["active_power_kw"], "Actual", theme.NORMAL, points=len(at) <= FEW)
+            | {"customdata": packed(broken_at, "f8")},  # of a clicked reading, its time in UTC
             _anomalies(at, columns, zone),
         ],
         "layout": layout,
     }
+
+
+def resolution(columns: Mapping[str, NDArray[Any]], window: tuple[int, int]) -> float:
+    """The coarsest usual step of a thinned series in seconds; all anomalous readings are in it, however close."""
+    return (window[1] - window[0]) / max(len(columns["at"]) - int(np.count_nonzero(columns["anomalous"])), 1)
 
 
 def _milliseconds(window: tuple[int, int], zone: tzinfo) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from serving.dashboard import address, parts, wording
-from serving.dashboard.events_page import events_table
+from serving.dashboard.events_table import events_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from serving.dashboard.theme import Figure
 
 CHART_LABEL = "Actual power against the expected, with its 95 percent band and the anomalous readings"
+EXPLAINING = html.P("Asking the service", className="note")
 NO_EVENT = html.P("No event so far.", className="note")
 
 
@@ -28,48 +29,88 @@ def page(
     events: Sequence[Any],
     *,
     newest: int,
+    window: tuple[int, int],
+    panels: int,
     zone: tzinfo,
 ) -> list[Any]:
-    """The whole page; `verdict` and `events` are what the two cards hold, `newest` the time of the newest reading."""
+    """The whole page.
+
+    Args:
+        meters: those to choose from.
+        view: what is looked at.
+        figure: the picture.
+        verdict: what the card of the newest verdict holds.
+        events: what the card of events holds.
+        newest: the time of the newest reading.
+        window: the ends of what is looked at, unix seconds.
+        panels: how many the picture has below the power.
+        zone: the zone of times.
+    """
+    start, end = (None, None) if view.live else window
     return [
         dcc.Store(id="live-newest", data=newest),
+        dcc.Store(id="explained"),
         parts.heading(
-            "Live",
+            "Meter",
             parts.meter_choice(meters, view.meter_id),
             parts.segmented(
                 [
-                    (name, address.LIVE + view.with_range(key).search(zone), view.live and key == view.range)
+                    (name, address.METER + view.with_range(key).search(zone), view.live and key == view.range)
                     for key, name in address.RANGE_NAMES.items()
                 ],
                 label="Range up to now",
             ),
             _following(view, zone),
         ),
+        html.Div([*parts.period("meter", start, end, zone), *_steps(view, window, zone)], className="filters"),
         html.Section(
             verdict, id="live-verdict", className="card verdict", **parts.attributes(aria_label="Newest verdict")
         ),
         parts.card(
             "Actual against expected",
-            parts.chart(figure, CHART_LABEL, size="tall", chart_id="live-chart"),
-            note=html.Span("Drag across it to look closer; the address keeps the range.", className="with-mouse"),
+            parts.chart(figure, CHART_LABEL, size=f"tall panels-{panels}", chart_id="live-chart"),
+            note=[
+                html.Span("Drag across it to look closer, click a reading to ask why. ", className="with-mouse"),
+                "Of a long range the extremes of power and every anomaly are drawn, the other channels at their times.",
+            ],
             wide=True,
         ),
+        parts.card("Why", html.Div(EXPLAINING, id="explanation"), wide=True),
         parts.card("Events of this meter", html.Div(events, id="live-events"), wide=True),
+    ]
+
+
+def _steps(view: View, window: tuple[int, int], zone: tzinfo) -> list[dcc.Link]:
+    """Addresses of the same length of time before and after, and of twice the length."""
+    start, end = window
+    length = end - start
+    steps = (
+        ("Earlier", start - length, start),
+        ("Later", end, end + length),
+        ("Wider", start - length // 2, end + length // 2),
+    )
+    return [
+        dcc.Link(name, href=address.METER + view.of_window(max(first, 0), last).search(zone), className="button")
+        for name, first, last in steps
+        if not (view.live and name == "Later")
     ]
 
 
 def _following(view: View, zone: tzinfo) -> parts.Content:
     if not view.live:
-        return dcc.Link("Back to now", href=address.LIVE + view.with_range(view.range).search(zone), className="button")
+        return dcc.Link(
+            "Back to now", href=address.METER + view.with_range(view.range).search(zone), className="button"
+        )
     return html.Button("Pause", id="pause", className="button", n_clicks=0, **parts.attributes(aria_pressed="false"))
 
 
-def verdict_card(newest: Mapping[str, Any], *, zone: tzinfo) -> list[Any]:
+def verdict_card(newest: Mapping[str, Any], *, why: str, zone: tzinfo) -> list[Any]:
     """The newest verdict in words: status, score against threshold, expected, reason.
 
     Args:
         newest: `at`, `status`, `anomalous`, `score`, `threshold`, `active_power_kw`, `expected_kw`, `lower_kw`,
             `upper_kw`, `reason`, `model_version`; numbers None where unknown.
+        why: the address that explains it.
         zone: the zone of times.
     """
     status = str(newest["status"])
@@ -93,7 +134,7 @@ def verdict_card(newest: Mapping[str, Any], *, zone: tzinfo) -> list[Any]:
                     [
                         html.P(f"Newest reading, {wording.moment(newest['at'], zone)} ({zone})", className="note"),
                         html.Strong(wording.STATUS_WORDS[state], className="state"),
-                        html.P(_sentence(newest)),
+                        html.P([_sentence(newest), " ", dcc.Link("Why?", href=why)]),
                     ]
                 ),
             ],

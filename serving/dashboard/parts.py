@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dash import dcc, html
 
-from serving.dashboard import theme
+from serving.dashboard import theme, wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import tzinfo
 
     from serving.dashboard.theme import Figure
 
@@ -50,6 +51,14 @@ def heading(name: str, *controls: Content) -> html.Div:
     return html.Div([html.H1(name), *controls], className="controls")
 
 
+def keys(*told: tuple[str, str]) -> html.Span:
+    """What single keys do: (keys, what they do) of each; not shown where there is no keyboard."""
+    shown: list[Any] = []
+    for names, what in told:
+        shown += [*(html.Kbd(name) for name in names.split()), html.Span(what)]
+    return html.Span(shown, className="keys with-mouse")
+
+
 def notice(
     title: str, *sentences: Content, steps: Sequence[tuple[str, str]] = (), state: str = "empty"
 ) -> html.Section:
@@ -68,7 +77,13 @@ def notice(
 
 
 def table(
-    columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]], *, caption: str, name: str = ""
+    columns: Sequence[tuple[Content, str]],
+    rows: Iterable[Sequence[Any]],
+    *,
+    caption: str,
+    name: str = "",
+    sorted_by: tuple[int, str] = (-1, ""),
+    marked: Sequence[dict[str, Any]] = (),
 ) -> html.Div:
     """A table that scrolls sideways in itself on a narrow screen.
 
@@ -79,12 +94,30 @@ def table(
         rows: the cells of each row.
         caption: what the table holds, read out and not shown.
         name: a class, for a table that the style sheet lays out differently on a phone.
+        sorted_by: which column the rows are ordered by, and `ascending` or `descending`; -1: none.
+        marked: further attributes of each row; none where it is empty.
     """
     kinds = [kind for _, kind in columns]
-    head = html.Tr([html.Th(title, className=kind, scope="col", role="columnheader") for title, kind in columns])
+    head = html.Tr(
+        [
+            html.Th(
+                title,
+                className=kind,
+                scope="col",
+                role="columnheader",
+                **(attributes(aria_sort=sorted_by[1]) if k == sorted_by[0] else {}),
+            )
+            for k, (title, kind) in enumerate(columns)
+        ],
+        role="row",
+    )
     body = [
-        html.Tr([html.Td(cell, className=kind, role="cell") for cell, kind in zip(one, kinds, strict=True)], role="row")
-        for one in rows
+        html.Tr(
+            [html.Td(cell, className=kind, role="cell") for cell, kind in zip(one, kinds, strict=True)],
+            role="row",
+            **(marked[k] if marked else {}),
+        )
+        for k, one in enumerate(rows)
     ]
     return html.Div(
         html.Table(
@@ -94,6 +127,56 @@ def table(
         tabIndex=0,
         role="region",
         **attributes(aria_label=caption),
+    )
+
+
+def grade(severity: float) -> html.Span:
+    """A severity from 0 to 100, as a bar and a number."""
+    bar = html.Span(className="fill", style={"width": f"{min(max(severity, 0), 100):.0f}%"})
+    return html.Span(
+        [
+            html.Span(bar, className="bar", **attributes(aria_hidden="true")),
+            html.Span(f"{severity:.0f}", className="grade"),
+        ],
+        className="severity",
+    )
+
+
+def field(name: str, control: Content) -> html.Div:
+    """A control with its name before it."""
+    return html.Div([html.Span(name, className="label"), control], className="field")
+
+
+def period(prefix: str, start: int | None, end: int | None, zone: tzinfo) -> list[html.Div]:
+    """Two typed times, `<prefix>-start` and `<prefix>-end`, which count once they are left or Enter is pressed."""
+    return [
+        html.Div(
+            [
+                html.Label(name, htmlFor=f"{prefix}-{end_name}", className="label"),
+                dcc.Input(
+                    id=f"{prefix}-{end_name}",
+                    value="" if at is None else wording.moment(at, zone),
+                    debounce=True,
+                    placeholder="2007-11-30 18:00" if end_name == "start" else "2007-12-01",
+                    className="text-input time",
+                    autoComplete="off",
+                ),
+            ],
+            className="field",
+        )
+        for name, end_name, at in (("From", "start", start), ("To", "end", end))
+    ]
+
+
+def pager(told: str, *, before: str | None, after: str | None) -> html.Nav:
+    """Where in a list one is, and the addresses of the pages before and after; both None: it has one page only."""
+    links = [
+        dcc.Link(name, href=href, className="button") if href else html.Span(name, className="button off")
+        for name, href in (("Previous", before), ("Next", after))
+        if before or after
+    ]
+    return html.Nav(
+        [html.Span(told, className="note"), *links], className="pager", **attributes(aria_label="Pages of the list")
     )
 
 
@@ -124,8 +207,11 @@ def meter_choice(meters: Sequence[str], chosen: str | None, *, everyone: bool = 
     )
 
 
-def segmented(links: Iterable[tuple[str, str, bool]], *, label: str) -> html.Nav:
-    """Links beside each other of which at most one is where the reader is: (name, address, current)."""
+def segmented(links: Iterable[tuple[str, str, bool]], *, label: str, titled: bool = False) -> html.Nav:
+    """Links beside each other of which at most one is where the reader is: (name, address, current).
+
+    `label` is read out, and shown before them where they are `titled`.
+    """
     items = [
         dcc.Link(
             [name, html.Span(", shown", className="unseen")] if current else name,
@@ -134,4 +220,5 @@ def segmented(links: Iterable[tuple[str, str, bool]], *, label: str) -> html.Nav
         )
         for name, address, current in links
     ]
-    return html.Nav(items, className="segmented", **attributes(aria_label=label))
+    title = [html.Span(label, className="segment title")] if titled else []
+    return html.Nav([*title, *items], className="segmented", **attributes(aria_label=label))

@@ -6,13 +6,19 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from meterwatch.storage import queries
+import numpy as np
+
+from meterwatch.storage import event_list, queries
+from meterwatch.storage.marks import marks
 from meterwatch.storage.migrate import database_path
 from serving.dashboard import (
     address,
+    event_listing,
     events_page,
     health_page,
+    listing,
     live_page,
+    now_page,
     overview_figures,
     overview_page,
     parts,
@@ -21,17 +27,24 @@ from serving.dashboard import (
     waiting,
     wording,
 )
-from serving.dashboard.live_figures import Span, live_figure
+from serving.dashboard.address import View
+from serving.dashboard.channel_panels import with_channels, with_marks
+from serving.dashboard.explanation_card import explanation
+from serving.dashboard.live_figures import Span, live_figure, resolution
 from serving.dashboard.overview_page import Overview
+from serving.dashboard.standings import Standings
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import tzinfo
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from meterwatch.settings import Settings
-    from serving.dashboard.address import View
+    from serving.dashboard.event_listing import EventListing
+    from serving.dashboard.listing import Listing
 
 LINE_POINTS = 1200  # readings of a line with its band: four columns each
 CLOUD_POINTS = 3600  # readings of the scatter
@@ -51,6 +64,7 @@ class Shown(NamedTuple):
     content: list[Any]
     meter_id: str = ""  # that it looks at; empty: none
     again_ms: int = 0  # after which it is to be read again; 0: its parts move by themselves
+    steady: bool = False  # whether its moving part follows the address' query, so that the rest need not be read again
 
 
 class Moved(NamedTuple):
@@ -60,10 +74,11 @@ class Moved(NamedTuple):
     verdict: list[Any]
     events: list[Any]
     newest: int  # unix seconds of the newest reading
+    panels: int = 0  # of the figure, below the power
 
 
 class Pages:
-    """The content of every page, for one database and one zone. Holds nothing but where to read.
+    """The content of every page, for one database and one zone. Holds where to read, and how all meters stood last.
 
     Args:
         settings: where the database is, and the price of a kWh.
@@ -75,6 +90,7 @@ class Pages:
         self._settings = settings
         self._zone = zone
         self._model = model
+        self._standings = Standings()
 
     def page(self, path: str, search: str) -> Shown:
         """The page at an address.
@@ -84,7 +100,7 @@ class Pages:
             UnknownMeterError: it names a meter that never reported.
             sqlite3.Error: the database cannot be read.
         """
-        view = address.parse(search, self._zone)
+        view = View() if path in (address.NOW, address.EVENTS) else address.parse(search, self._zone)
         with queries.reading(self._settings) as db:
             if path == address.HEALTH:
                 return Shown(health_page.page(self._health(db)), again_ms=AGAIN_MS if self._model() is None else 0)
@@ -93,23 +109,35 @@ class Pages:
                 records = sum(row["records"] for row in queries.ledger(db))
                 content = waiting.page(address.name(path), model=self._model(), records=records)
                 return Shown(content, again_ms=AGAIN_MS)
-            content, meter_id = self._read(db, path, view, meters)
+            if path == address.NOW:
+                asked = listing.parse(search)
+                shown = Shown(now_page.page(asked, self._now(db, asked)), steady=True)
+            elif path == address.EVENTS:
+                shown = self._all_events(db, meters, event_listing.parse(search, self._zone))
+            else:
+                shown = Shown(*self._read(db, path, view, meters), steady=path == address.METER)
         if self._model() is None:
-            return Shown([waiting.no_model(), *content], meter_id, AGAIN_MS)
-        return Shown(content, meter_id)
+            return Shown([waiting.no_model(), *shown.content], shown.meter_id, AGAIN_MS)
+        return shown
 
     def _read(self, db: sqlite3.Connection, path: str, view: View, meters: list[str]) -> tuple[list[Any], str]:
-        if path == address.EVENTS:
-            if view.meter_id is not None:
-                self._known(db, view)
-            return events_page.page(meters, view, self._events(db, view)), view.meter_id or ""
         meter_id, view = self._known(db, view)
         if path == address.OVERVIEW:
             return overview_page.page(meters, meter_id, self._overview(db, meter_id)), meter_id
         moved = self._live(db, meter_id, view)
         figure = moved.figure or theme.message("No readings", view="")
         return (
-            live_page.page(meters, view, figure, moved.verdict, moved.events, newest=moved.newest, zone=self._zone),
+            live_page.page(
+                meters,
+                view,
+                figure,
+                moved.verdict,
+                moved.events,
+                newest=moved.newest,
+                window=view.window(*queries.span(db, meter_id)),
+                panels=moved.panels,
+                zone=self._zone,
+            ),
             meter_id,
         )
 
@@ -123,10 +151,15 @@ class Pages:
         past = view.end is not None and view.end <= shown
         return moved._replace(figure=None) if past else moved
 
+    def now(self, search: str) -> list[Any]:
+        """The part of the page of now that moves."""
+        with queries.reading(self._settings) as db:
+            return self._now(db, listing.parse(search))
+
     def events(self, search: str) -> list[Any]:
         """The part of the page of events that moves."""
         with queries.reading(self._settings) as db:
-            return self._events(db, address.parse(search, self._zone))
+            return self._events(db, event_listing.parse(search, self._zone))
 
     def health(self) -> list[Any]:
         """The part of the page of health that moves."""
@@ -157,8 +190,9 @@ class Pages:
             Span(int(event["start_at"]), last if event["end_at"] is None else int(event["end_at"]), str(event["kind"]))
             for event in events
         ]
+        drawn = queries.series(db, meter_id, start, end, LINE_POINTS)
         figure = live_figure(
-            queries.series(db, meter_id, start, end, LINE_POINTS),
+            drawn,
             spans,
             window=(start, end),
             zone=zone,
@@ -166,20 +200,57 @@ class Pages:
             nothing=f"No readings in this range.<br>There are some from {wording.moment(oldest, zone)}"
             f"<br>to {wording.moment(last, zone)} ({zone}).",
         )
+        panels = self._below(db, meter_id, figure, drawn, (start, end))
         recent, _ = queries.events(db, meter_id, limit=EVENTS_BELOW)
+        why = address.METER + replace(view, at=last).search(zone)
         return Moved(
             figure,
-            live_page.verdict_card(newest, zone=zone),
+            live_page.verdict_card(newest, why=why, zone=zone),
             live_page.recent_events(recent, view, zone=zone, price=price, newest=last),
             last,
+            panels,
         )
 
-    def _events(self, db: sqlite3.Connection, view: View) -> list[Any]:
-        events, total = queries.events(db, view.meter_id, limit=events_page.SHOWN)
-        latest = queries.latest_meter(db)
-        newest = queries.span(db, latest)[1] if latest is not None else 0
-        price = self._settings.energy_price
-        return events_page.events_body(events, total, view, zone=self._zone, price=price, newest=newest)
+    def _below(
+        self,
+        db: sqlite3.Connection,
+        meter_id: str,
+        figure: theme.Figure,
+        drawn: Mapping[str, NDArray[Any]],
+        window: tuple[int, int],
+    ) -> int:
+        """Add the other channels and the marks to a picture of the power; answers how many panels came below."""
+        at = drawn["at"]
+        if not len(at):
+            return 0
+        stored = queries.at_times(db, "readings", meter_id, at.tolist())
+        channels = {name: np.array(stored[name], np.float64) for name in queries.CHANNEL_COLUMNS}
+        panels = with_channels(figure, at, channels, resolution=resolution(drawn, window), zone=self._zone)
+        with_marks(figure, marks(db, meter_id, *window), zone=self._zone)
+        return panels
+
+    def explanation(self, told: Mapping[str, Any] | None, search: str) -> list[Any]:
+        """What the card holds that says why a reading was judged so; `told` is the service's answer."""
+        close = address.METER + replace(address.parse(search, self._zone), at=None).search(self._zone)
+        return explanation(told, zone=self._zone, close=close)
+
+    def _now(self, db: sqlite3.Connection, asked: Listing) -> list[Any]:
+        return now_page.now_body(self._standings.listed(db, asked), zone=self._zone)
+
+    def _all_events(self, db: sqlite3.Connection, meters: list[str], asked: EventListing) -> Shown:
+        meter_id = asked.asked.meter_id
+        if meter_id is not None:
+            self._known(db, View(meter_id))
+        body = self._events(db, asked)
+        content = events_page.page(meters, event_list.kinds(db, meter_id), asked, body, zone=self._zone)
+        return Shown(content, meter_id or "")
+
+    def _events(self, db: sqlite3.Connection, asked: EventListing) -> list[Any]:
+        offset = (asked.page - 1) * events_page.PAGE_ROWS
+        found = event_list.listed(db, asked.asked, offset=offset, limit=events_page.PAGE_ROWS)
+        labelled = event_list.labelled(db, asked.asked.meter_id)
+        newest, price = queries.newest_at(db) or 0, self._settings.energy_price
+        return events_page.events_body(found, labelled, asked, zone=self._zone, price=price, newest=newest)
 
     def _overview(self, db: sqlite3.Connection, meter_id: str) -> Overview:
         zone = self._zone

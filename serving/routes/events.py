@@ -35,12 +35,17 @@ def routes(parts: Parts) -> APIRouter:
         with queries.reading(parts.settings) as db:
             return event_rows(db, request, None, span, limit, cursor)
 
+    def stored(event_id: str) -> dict[str, Any]:
+        with queries.reading(parts.settings) as db:
+            found = queries.event(db, event_id)
+        if found is None:
+            raise _unknown(event_id)
+        return objects({name: [value] for name, value in found.items()})[0]
+
     @router.put("/v1/events/{event_id}/label", response_model=LabelledEvent, responses=problems(404, 503))
     def label(request: Request, event_id: Annotated[str, Path(max_length=200)], wanted: LabelRequest) -> dict[str, Any]:
         """Say whether an event was a real one; a later label takes the place of an earlier one."""
-        with queries.reading(parts.settings) as db:
-            if queries.event(db, event_id) is None:
-                raise _unknown(event_id)
+        stored(event_id)
         by = request.state.caller.name or wanted.labelled_by or "analyst"
         try:
             known = labels.put(parts.settings, event_id, label=wanted.label, note=wanted.note, by=by)
@@ -48,11 +53,17 @@ def routes(parts: Parts) -> APIRouter:
             raise unavailable(f"The label cannot be written now ({error}); try again.") from None
         if not known:
             raise _unknown(event_id)
-        with queries.reading(parts.settings) as db:
-            found = queries.event(db, event_id)
-        if found is None:
-            raise _unknown(event_id)
-        return objects({name: [value] for name, value in found.items()})[0]
+        return stored(event_id)
+
+    @router.delete("/v1/events/{event_id}/label", response_model=LabelledEvent, responses=problems(404, 503))
+    def withdraw(event_id: Annotated[str, Path(max_length=200)]) -> dict[str, Any]:
+        """Take an event's label off; one without a label stays so."""
+        stored(event_id)
+        try:
+            labels.withdraw(parts.settings, event_id)
+        except sqlite3.OperationalError as error:
+            raise unavailable(f"The label cannot be taken off now ({error}); try again.") from None
+        return stored(event_id)
 
     return router
 

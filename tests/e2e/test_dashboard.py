@@ -28,7 +28,13 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium on this machine; install it (Debian: apt-get install chromium)"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 WIDTH, HEIGHT = {"desk": 1440, "phone": 390}, {"desk": 900, "phone": 844}
-PAGES = {"/": ("Live", 1), "/events": ("Events", 0), "/overview": ("Overview", 6), "/health": ("Health", 0)}
+PAGES = {
+    "/": ("Now", 0),
+    "/meter": ("Meter", 5),
+    "/events": ("Events", 0),
+    "/overview": ("Overview", 6),
+    "/health": ("Health", 0),
+}
 DAY, DAYS, CADENCE = 86_400, 40, 300
 ODD = "cellar & <b>attic</b>"  # a meter
 DRAWN = "#page[aria-busy=false]"
@@ -178,7 +184,7 @@ def test_every_page_is_drawn_without_a_complaint(
         assert found == []
 
 
-@pytest.mark.parametrize(("path", "chart", "normal"), [("/", "live-chart", "Actual"),
+@pytest.mark.parametrize(("path", "chart", "normal"), [("/meter", "live-chart", "Actual"),
                                                        ("/overview", "overview-scatter", "Normal")])  # fmt: skip
 def test_anomalous_points_are_red_and_of_another_shape(
     house: Instance, desk: BrowserContext, path: str, chart: str, normal: str
@@ -195,7 +201,7 @@ def test_anomalous_points_are_red_and_of_another_shape(
 
 
 def test_the_live_pages_move_without_a_reload(house: Instance, desk: BrowserContext) -> None:
-    live, events, health = (opened(desk, house.url + path) for path in ("/?meter=home", "/events", "/health"))
+    live, events, health = (opened(desk, house.url + path) for path in ("/meter?meter=home", "/events", "/health"))
     expect(live.locator("#live-verdict")).to_contain_text("2009-02-09 23:55")
     expect(events.locator("tbody tr")).to_have_count(2)
     live.bring_to_front()
@@ -209,14 +215,14 @@ def test_the_live_pages_move_without_a_reload(house: Instance, desk: BrowserCont
     expect(live.locator("#live-events")).to_contain_text("going on")
     last = "() => document.querySelector('#live-chart .js-plotly-plot')._fullLayout.xaxis.range[1]"
     live.wait_for_function(f"({last})().startsWith('2009-02-10 23:55')")
-    expect(live.locator("#live-chart .annotation-text")).to_have_text("too much")
+    expect(live.locator("#live-chart .annotation-text", has_text="too much")).to_be_visible()
     expect(events.locator("tbody tr")).to_have_count(3)
     expect(health.locator("#health-body")).to_contain_text(f"{(DAYS + 2) * DAY // CADENCE:,}")
     assert all(map(not_reloaded, (live, events, health)))
 
 
 def test_a_paused_page_waits_until_it_goes_on(house: Instance, desk: BrowserContext) -> None:
-    held, free = (opened(desk, f"{house.url}/?meter={quote(ODD)}") for _ in range(2))
+    held, free = (opened(desk, f"{house.url}/meter?meter={quote(ODD)}") for _ in range(2))
     expect(held.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
     held.click("#pause")
     expect(held.locator("#connection")).to_have_text("Paused")
@@ -230,7 +236,7 @@ def test_a_paused_page_waits_until_it_goes_on(house: Instance, desk: BrowserCont
 def test_a_dragged_range_is_in_the_address_and_the_way_back_is_the_browsers(
     house: Instance, desk: BrowserContext
 ) -> None:
-    page = opened(desk, house.url + "/?meter=home&range=1w")
+    page = opened(desk, house.url + "/meter?meter=home&range=1w")
     box = page.locator("#live-chart .nsewdrag").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 60)
@@ -251,12 +257,153 @@ def test_a_dragged_range_is_in_the_address_and_the_way_back_is_the_browsers(
     expect(page.locator("#pause")).to_be_visible()
 
 
+def test_a_clicked_reading_is_explained_and_named_in_the_address(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/meter?meter=home&range=6h")
+    found = faults(page)
+    expect(page.locator("#explanation")).to_contain_text("Click a reading")
+    page.wait_for_selector("#live-chart .nsewdrag")
+    expect(page.locator("#live-chart .nsewdrag")).to_have_count(
+        5
+    )  # power, voltage, current, reactive power, sub-meters
+    box = page.locator("#live-chart .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + 60)
+    page.wait_for_url("**at=*")
+    expect(page.locator("#explanation")).to_contain_text("Reading of 2009-02-")
+    expect(page.locator("#explanation")).to_contain_text("The same hour in earlier weeks")
+    expect(page.locator("#explanation")).to_contain_text("Where the verdict comes from")
+    told = page.locator("#explanation .finding").inner_text()
+    shared = opened(desk, page.url)
+    expect(shared.locator("#explanation .finding")).to_be_visible()
+    assert shared.locator("#explanation .finding").inner_text() == told
+    page.locator("#explanation").get_by_role("link", name="Close").click()
+    expect(page.locator("#explanation")).to_contain_text("Click a reading")
+    page.goto(page.url + "&at=2009-02-01T00:00:07Z")
+    expect(page.locator("#explanation")).to_contain_text("No reading of 'home' is stored")
+    assert [one for one in found if "404" not in one] == []
+
+
+def test_a_typed_range_and_steps_through_time(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/meter?meter=home")
+    page.locator("#meter-start").fill("2009-01-10")
+    page.keyboard.press("Tab")
+    page.locator("#meter-end").fill("2009-01-10 12:00")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**start=2009-01-10&end=2009-01-10+12%3A00")
+    expect(page.locator("#meter-end")).to_have_value("2009-01-10 12:00")
+    page.get_by_role("link", name="Earlier").click()
+    page.wait_for_url("**start=2009-01-09T12%3A00%3A00&end=2009-01-10T00%3A00%3A00")
+    page.get_by_role("link", name="Wider").click()
+    page.wait_for_url("**start=2009-01-09T06%3A00%3A00&end=2009-01-10T06%3A00%3A00")
+    page.locator("#meter-end").fill("2009-01-01")
+    page.keyboard.press("Enter")
+    expect(page.locator("#page")).to_contain_text("not after its start")
+    assert not_reloaded(page)
+
+
 def test_an_events_start_leads_to_its_picture(house: Instance, desk: BrowserContext) -> None:
     page = opened(desk, house.url + "/events?meter=home")
     page.locator("tbody tr").last.get_by_role("link").click()
-    page.wait_for_url("**/meter?meter=home&start=*")
-    expect(page.locator("#live-chart .annotation-text")).to_have_text("too much")
-    expect(page).to_have_title("Live · meterwatch")
+    page.wait_for_url("**/meter?meter=home&start=*&at=*")
+    expect(page.locator("#live-chart .annotation-text", has_text="too much")).to_be_visible()
+    expect(page.locator("#explanation")).to_contain_text("Reading of 2009-01-06 00:00 (UTC)")  # the event's peak
+    expect(page).to_have_title("Meter · meterwatch")
+
+
+def test_all_meters_move_are_searched_and_sorted_without_a_reload(house: Instance, desk: BrowserContext) -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    page = opened(desk, house.url)
+    found = faults(page)
+    rows = page.locator("#now-body tbody tr")
+    before = rows.count()
+    put(house, hostile, day=0)
+    expect(rows).to_have_count(before + 1)
+    page.keyboard.press("/")
+    page.keyboard.type("onerr", delay=30)
+    page.keyboard.type("or", delay=400)  # slower than the page follows: what is typed is never taken back
+    page.wait_for_url("**q=onerror")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text(hostile)
+    expect(page.locator("#now-search")).to_be_focused()
+    expect(page.locator("#page td img")).to_have_count(1)  # the day's line
+    page.get_by_role("link", name="Last reading").click()
+    page.wait_for_url("**sort=-reading")
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Last reading")
+    page.go_back()
+    page.wait_for_url("**q=onerror")
+    page.locator("#nav").get_by_role("link", name="Now").click()
+    expect(rows).to_have_count(before + 1)
+    expect(page.locator("#now-search")).to_have_value("")
+    page.locator("h1").click()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/meter?meter=*")
+    expect(page.locator("h1")).to_have_text("Meter")
+    assert not_reloaded(page)
+    assert found == []
+
+
+def test_one_key_labels_an_event_and_one_takes_it_back(private: Instance, desk: BrowserContext) -> None:
+    told = [event(k, "home", START + k * 7200, START + k * 7200 + 1800) for k in range(3)]
+    put(private, "home", day=0, events=told)
+    with served(private):
+        page = opened(desk, private.url + "/events")
+        found = faults(page)
+        rows, toast, judged = (
+            page.locator(where) for where in ("#events-body tr[data-event]", "#toast", "#events-body")
+        )
+        expect(judged).to_contain_text("No event of all meters is labelled yet")
+        page.keyboard.press("j")
+        page.keyboard.press("j")
+        expect(rows.nth(1)).to_be_focused()
+        page.keyboard.press("n")
+        expect(toast).to_contain_text("First say")
+        page.keyboard.press("r")
+        expect(rows.nth(1).get_by_role("button", name="Real")).to_have_attribute("aria-pressed", "true")
+        expect(judged).to_contain_text("1 of 1 labelled events")
+        expect(judged).to_contain_text("21 % to 100 %")
+        page.keyboard.press("n")
+        page.keyboard.type("the oven <b>")
+        page.keyboard.press("Enter")
+        expect(rows.nth(1)).to_contain_text("the oven <b>")
+        rows.nth(0).get_by_role("button", name="False alarm").click()
+        expect(judged).to_contain_text("1 of 2 labelled events")
+        assert private.rows("SELECT event_id, label, note FROM labels ORDER BY 1") == [
+            ("home-1", "real", "the oven <b>"),
+            ("home-2", "false_alarm", ""),
+        ]
+
+        newer = event(9, "home", START + DAY, None)
+        rows.nth(1).focus()
+        put(private, "home", day=1, events=[newer])
+        expect(rows).to_have_count(4)
+        expect(rows.nth(2)).to_be_focused()  # the focus goes with its event
+        for said in ("Back to: not labelled", "Back to: Real", "Back to: not labelled", "Nothing to undo"):
+            page.keyboard.press("u")
+            expect(toast).to_contain_text(said)
+        expect(judged).to_contain_text("is labelled yet")
+        assert private.rows("SELECT * FROM labels") == []
+        assert not_reloaded(page)
+        assert found == []
+
+
+def test_events_are_narrowed_in_the_address(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/events?meter=home")
+    every = page.locator("tbody tr[data-event]").count()
+    assert every >= 2
+    page.locator("#event-end").fill("2009-01-10")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**end=2009-01-10**")
+    expect(page.locator("tbody tr[data-event]")).to_have_count(1)
+    page.get_by_role("link", name="75+").click()
+    page.wait_for_url("**severity=75**")
+    expect(page.locator("#page")).to_contain_text("No event is like this")
+    shared = opened(desk, page.url)
+    expect(shared.locator("#event-end")).to_have_value("2009-01-10 00:00")
+    expect(shared.locator(".filters .current")).to_contain_text(["All", "75+"])
+    page.get_by_role("link", name="Show every event").click()
+    expect(page.locator("tbody tr[data-event]").first).to_be_visible()
+    assert not_reloaded(page)
 
 
 def test_a_finger_on_a_chart_scrolls_the_page(house: Instance, screens: dict[str, BrowserContext]) -> None:
@@ -295,13 +442,13 @@ def test_an_address_that_shows_nothing_says_why(house: Instance, desk: BrowserCo
 
 def test_an_empty_page_says_what_to_do_and_fills_by_itself(private: Instance, desk: BrowserContext) -> None:
     with served(private):
-        page = opened(desk, private.url)
+        page = opened(desk, private.url + "/meter")
         expect(page.locator("#page")).to_contain_text("No readings yet")
         expect(page.locator("#page")).to_contain_text("meterwatch up --replay FILE")
         put(private, "home", day=0)
         expect(page.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
         expect(page.locator("#meter")).to_contain_text("home")
-        expect(page.locator("#live-chart .nsewdrag")).to_have_count(1)
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
         assert not_reloaded(page)
 
 
@@ -311,9 +458,9 @@ def test_without_a_model_it_says_how_to_make_one(private: Instance, desk: Browse
     process = private.spawn("serve")
     try:
         wait_for("the service", lambda: "no champion" in log(private), seconds=20)
-        page = opened(desk, private.url)
+        page = opened(desk, private.url + "/meter")
         expect(page.locator(".banner")).to_contain_text("dvc repro")
-        expect(page.locator("#live-chart .nsewdrag")).to_have_count(1)
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
     finally:
         process.terminate()
         process.wait(20)
@@ -324,7 +471,7 @@ def test_a_database_that_cannot_be_read_is_told_and_tried_again(private: Instanc
     with closing(sqlite3.connect(path)) as foreign:
         foreign.execute("CREATE TABLE other (x)")
     with served(private):
-        page = opened(desk, private.url)
+        page = opened(desk, private.url + "/meter")
         expect(page.locator("#page")).to_contain_text("The database cannot be read")
         expect(page.locator("#page")).to_contain_text("meterwatch doctor")
         path.unlink()
@@ -336,7 +483,7 @@ def test_a_database_that_cannot_be_read_is_told_and_tried_again(private: Instanc
 def test_a_service_that_comes_back_is_noticed(private: Instance, desk: BrowserContext) -> None:
     put(private, "home", day=0)
     with served(private):
-        live, moved = opened(desk, private.url), opened(desk, private.url)
+        live, moved = opened(desk, private.url + "/meter"), opened(desk, private.url + "/meter")
         for page in (live, moved):
             expect(page.locator("#connection")).to_have_text("Live")
     for page in (live, moved):

@@ -284,6 +284,9 @@ def test_events_and_their_label(service: TestClient) -> None:
     assert (answer["label"], answer["note"]) == ("real", "oven")
     (found,) = [row for row in service.get("/v1/meters/h/events").json()["events"] if row["event_id"] == "h-2"]
     assert found["label"] == "real"
+    for _ in range(2):
+        assert service.delete("/v1/events/h-2/label").json() == answer | {"label": None, "note": None}
+    problem(service.delete("/v1/events/nobody/label"), 404)
 
 
 def test_a_meter_its_explanation_and_the_original_routes(service: TestClient) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 UTC_ZONE, NEW_YORK = ZoneInfo("UTC"), ZoneInfo("America/New_York")
 DAY = 86_400
-EVERY = (address.LIVE, address.EVENTS, address.OVERVIEW, address.HEALTH)
+EVERY = (address.NOW, address.METER, address.EVENTS, address.OVERVIEW, address.HEALTH)
 
 
 def put(run_dir: Path, meter_id: str, *, day: int, days: int = 1, events: list[dict[str, Any]] | None = None) -> None:
@@ -70,9 +70,9 @@ def test_days_months_and_hours_are_the_zones(tmp_path: Path) -> None:
 
 def test_a_page_stays_with_its_meter_when_another_reports_later(tmp_path: Path) -> None:
     put(tmp_path, "a", day=0)
-    assert pages(tmp_path).page("/", "").meter_id == "a"
+    assert pages(tmp_path).page(address.METER, "").meter_id == "a"
     put(tmp_path, "b", day=5)
-    assert pages(tmp_path).page("/", "").meter_id == "b"
+    assert pages(tmp_path).page(address.METER, "").meter_id == "b"
     newest = START + DAY - 60
     assert pages(tmp_path).live("", "a", newest) is None
     put(tmp_path, "a", day=1)
@@ -95,7 +95,7 @@ def test_a_picture_of_the_past_stays_while_the_verdict_moves(tmp_path: Path, end
 
 def test_a_range_without_readings_says_when_there_are_some(tmp_path: Path) -> None:
     put(tmp_path, "a", day=0)
-    shown = pages(tmp_path).page("/", "?meter=a&start=2030-01-01&end=2030-01-02")
+    shown = pages(tmp_path).page(address.METER, "?meter=a&start=2030-01-01&end=2030-01-02")
     assert "2009-01-01 00:00" in str(shown.content)
 
 
@@ -119,6 +119,6 @@ def test_cost_has_the_sign_of_the_energy(tmp_path: Path, energy: float | None, c
 
 def test_an_unknown_meter_is_named(tmp_path: Path) -> None:
     put(tmp_path, "a", day=0)
-    for path in (address.LIVE, address.EVENTS, address.OVERVIEW):
+    for path in (address.METER, address.EVENTS, address.OVERVIEW):
         with pytest.raises(UnknownMeterError, match="nobody"):
             pages(tmp_path).page(path, "?meter=nobody")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.dashboard import address, health_page, wording
 from serving.dashboard.address import AddressError, View
-from serving.dashboard.events_page import around
+from serving.dashboard.events_table import around
 from serving.dashboard.health_page import ledger_card, rejected_card
 
 UTC_ZONE, PARIS = ZoneInfo("UTC"), ZoneInfo("Europe/Paris")
@@ -70,7 +70,8 @@ def test_a_short_history_fills_the_picture_down_to_ten_minutes() -> None:
 
 @given(start=TIMES, length=st.integers(0, 10**6))
 def test_an_event_is_looked_at_with_time_on_either_side(start: int, length: int) -> None:
-    view = around({"meter_id": "m", "start_at": start}, start + length)
+    view = around({"meter_id": "m", "start_at": start, "peak_at": start + length}, start + length)
+    assert view.at == start + length
     assert view.start is not None
     assert view.end is not None
     assert start - view.start >= 3600

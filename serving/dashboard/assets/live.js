@@ -85,7 +85,14 @@
       if (value === null) wanted.delete(name);
       else wanted.set(name, value);
     }
-    return `?${wanted}`;
+    return wanted.size ? `?${wanted}` : "";
+  }
+
+  /* A typed time as the address holds it; as it is there where it was not typed anew. */
+  function typed(text, search, name) {
+    const held = new URLSearchParams(search).get(name);
+    const plain = (time) => (time || "").trim().replace("T", " ").replace(/[+-]\d\d:\d\d$/, "").replace(/:00$/, "");
+    return held && plain(text).slice(0, 16) === plain(`${held}:00`).slice(0, 16) ? held : (text || "").trim() || null;
   }
 
   const clock = (text) => String(text).replace(" ", "T").slice(0, 19);
@@ -102,6 +109,25 @@
         if (wait) later = setTimeout(again, wait);
         return "false";
       },
+      /* Another text was searched for among all meters: from the first page on. */
+      searched(text, search) {
+        const none = window.dash_clientside.no_update;
+        const before = new URLSearchParams(search).get("q") || "";
+        if (!document.getElementById("now-body") || (text || "").trim() === before) return none;
+        return query(search, { q: (text || "").trim() || null, page: null });
+      },
+      /* The address may say another text than the field: after the browser's back button. */
+      said(search) {
+        const field = document.getElementById("now-search");
+        const none = window.dash_clientside.no_update;
+        return !field || field === document.activeElement ? none : new URLSearchParams(search).get("q") || "";
+      },
+      /* Other events were asked for: from the first page on. */
+      narrowed(kind, start, end, search) {
+        const wanted = query(search, { kind: kind || null, start: typed(start, search, "start"), end: typed(end, search, "end") });
+        const same = wanted === query(search, {});
+        return same || !document.getElementById("events-body") ? window.dash_clientside.no_update : query(wanted, { page: null });
+      },
       /* Another meter was chosen: the range stays, a fixed window of the old meter stays too. */
       choose(meter, search) {
         const none = window.dash_clientside.no_update;
@@ -114,6 +140,36 @@
         if (!change || change["xaxis.range[0]"] === undefined || !root()) return none;
         const [start, end] = [clock(change["xaxis.range[0]"]), clock(change["xaxis.range[1]"])];
         return query(search, { meter: root().dataset.meter, range: null, start, end });
+      },
+      /* Both ends of a range were typed. */
+      spanned(start, end, search) {
+        const none = window.dash_clientside.no_update;
+        if (!(start || "").trim() || !(end || "").trim() || !document.getElementById("live-chart")) return none;
+        const wanted = { start: typed(start, search, "start"), end: typed(end, search, "end") };
+        if (query(search, wanted) === query(search, {})) return none;
+        return query(search, { ...wanted, meter: root().dataset.meter, range: null });
+      },
+      /* A reading was clicked: the address names it. The point carries its time in UTC. */
+      clicked(click, search) {
+        const none = window.dash_clientside.no_update;
+        const graph = document.querySelector("#live-chart .js-plotly-plot");
+        const point = click && click.points.find(({ curveNumber }) => graph._fullData[curveNumber].name === "Actual");
+        if (!point) return none;
+        const seconds = graph._fullData[point.curveNumber].customdata[point.pointNumber];
+        const at = new Date(seconds * 1000).toISOString().slice(0, 19);
+        return query(search, { meter: root().dataset.meter, at: `${at}Z` });
+      },
+      /* The address names a reading: the service says why it was judged so. */
+      async explained(search) {
+        const at = new URLSearchParams(search).get("at");
+        if (!at || !root() || !root().dataset.meter) return null;
+        const path = `/v1/meters/${encodeURIComponent(root().dataset.meter)}/explain`;
+        try {
+          const answer = await fetch(`${path}?${new URLSearchParams({ at })}`);
+          return { ok: answer.ok, ...(await answer.json()) };
+        } catch (error) {
+          return { ok: false, detail: `The service does not answer (${error.message}).` };
+        }
       },
       pause(clicks) {
         paused = clicks % 2 === 1;
@@ -128,6 +184,11 @@
   document.addEventListener("touchstart", (event) => event.target.closest(".draglayer") && event.stopPropagation(), {
     capture: true,
     passive: true,
+  });
+
+  document.addEventListener("labelled", () => {
+    news = true;
+    show();
   });
 
   document.addEventListener("visibilitychange", () => {
