@@ -81,7 +81,8 @@ def _last_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: p
     """(n,) The last reading in order of its meter before each one: where its state stands. As `_newest_before`."""
     places = np.append(-1, np.maximum.accumulate(np.where(in_order, np.arange(len(in_order)), -1))[:-1])
     is_mine = places >= readings.bounds[:-1][readings.meter]
-    return np.where(is_mine, readings.at[places], before_batch.fill_null(NEVER).to_numpy()[readings.meter])
+    before: NDArray[np.int64] = before_batch.fill_null(NEVER).to_numpy()[readings.meter]
+    return np.where(is_mine, readings.at[places], before)
 
 
 def _newest_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: pa.ChunkedArray) -> NDArray[np.int64]:
