@@ -1,24 +1,32 @@
-"""A batch's way from parsed records to the database: group, score, decide, commit."""
+"""A batch's way from parsed records to the database: group, score, decide, commit.
+
+Three batches are on their way at once: while Spark parses one, the one before it is judged, and the one before that is
+written. Each stage takes them in their order, and a batch is decided only when all before it are in the database, so
+that the answer is the same as one after the other.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterwatch.storage.ahead import ahead
 from meterwatch.storage.retention import ROWS
 from streaming.decide import compose, decide
 from streaming.metrics import StreamMetrics
+from streaming.pieces import pieces
 from streaming.reordering import Bound
 from streaming.scoring import NO_QUESTION, bound_of, group, score
 from streaming.waiting import NOBODY, RECORDS, put_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from pyspark.sql import DataFrame
 
@@ -27,8 +35,7 @@ if TYPE_CHECKING:
     from streaming.ledger import Topic
     from streaming.scoring import Grouped, Score, Scored
 
-
-MAX_METERS = 5_000  # of a commit
+    Whole = Callable[[pa.Table], pa.Table]
 
 
 class Batches:
@@ -40,57 +47,116 @@ class Batches:
         topic: which is read.
         offsets: partition to next_offset, as committed.
         keep_s: how long a meter's readings are kept, counted from its newest; 0: for ever.
+        whole: puts in the keys and values that parsed records were too long to carry.
     """
 
-    def __init__(self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0) -> None:
+    def __init__(
+        self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0,
+        whole: Whole = lambda records: records,
+    ) -> None:  # fmt: skip
         self._store = store
         self._ask = ask
         self._source = (topic.topic_id, topic.name)
         self._keep_s = keep_s
         self._bound: Bound | None = None  # of the model that judged last
         ledger = store.ledger(topic.name).to_pylist()
-        self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)
+        self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)  # once all is written
+        self._whole = whole
+        self._judges, self._writes = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
+        self._judging: Future[None] | None = None  # the newest batch
+        self._writing: Future[None] | None = None  # the newest one that is judged
+        self._coming: Batch | None = None  # what is being written, or was last
+        self._table = threading.Lock()  # held by whoever uses the store, but for the states
+        self._ahead = dict(offsets)  # once all is written
         self.offsets = offsets
         self.metrics = StreamMetrics()
-        self.running = threading.Lock()  # held while a batch is on its way
+        self.running = threading.Lock()  # held while Spark has a batch on its way
         self.failure: BaseException | None = None
         self.ending = False
 
     def __call__(self, frame: DataFrame, _number: int) -> None:
-        """Spark's `foreachBatch`. After the end was asked for, or a failure, a batch is left alone: the ledger knows.
+        """Spark's `foreachBatch`; Spark goes on once a batch is parsed, since the ledger alone tells what is done.
 
-        A failure is kept for the main thread: Spark would print it at length before anybody could say it in a line.
+        After the end was asked for, or a failure, a batch is left alone: the ledger knows. A failure is kept for the
+        main thread: Spark would print it at length before anybody could say it in a line.
         """
         with self.running:
             if self.ending:
                 return
             try:
-                self.take(frame.toArrow())
+                with self.metrics.stage("parse"):
+                    records = frame.toArrow()
+                for piece in pieces(records):
+                    self.take(self._whole(piece))
             except BaseException as error:  # noqa: BLE001 - raised by the main thread
-                self.failure, self.ending = error, True
+                self._failed(error)
 
     def take(self, records: pa.Table) -> None:
-        """Score and commit the parsed records that the ledger has not accounted for."""
-        for piece in pieces(_fresh(records, self.offsets)):
-            self._take(piece)
+        """Have the parsed records that the ledger has not accounted for scored and committed, after those before them.
 
-    def _take(self, records: pa.Table) -> None:
+        Waits until those before them are judged, and fails where these did.
+        """
+        _settle(self._judging)
+        self._judging = self._judges.submit(self._noting, self._judge, records)
+
+    def finish(self) -> None:
+        """Wait until all that was taken is in the database, and fail where something is not."""
+        _settle(self._judging)
+        _settle(self._writing)
+
+    def is_busy(self) -> bool:
+        """Whether something that was taken is neither in the database nor given up."""
+        if self._judging is not None and not self._judging.done():
+            return True
+        return self._writing is not None and not self._writing.done()
+
+    def close(self) -> None:
+        """Leave alone what is not yet being judged and wait for the rest."""
+        self.ending = True
+        self._judges.shutdown()
+        self._writes.shutdown()
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure, self.ending = self.failure or error, True
+
+    def _noting(self, work: Callable[..., None], *args: object) -> None:
+        try:
+            work(*args)
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def _judge(self, records: pa.Table) -> None:
         began = time.monotonic()
+        records = _fresh(records, self._ahead)
+        if self.ending or not records.num_rows:
+            return
         batch = self._batch(records)
-        self._store.commit(batch)
-        self.offsets.update({advance.partition: advance.next_offset for advance in batch.advances})
+        self._ahead.update({advance.partition: advance.next_offset for advance in batch.advances})
         self._waiting += sum(advance.held for advance in batch.advances)
-        self.metrics.committed(batch, time.monotonic() - began, self._waiting)
-        self.prune(1 + 2 * batch.readings.num_rows // ROWS)  # no slower than the table grows
+        self._coming = batch
+        self._writing = self._writes.submit(self._noting, self._write, batch, began, self._waiting)
+
+    def _write(self, batch: Batch, began: float, waiting: int) -> None:
+        with self._table:
+            with self.metrics.stage("commit"):
+                self._store.commit(batch)
+            self.offsets.update({advance.partition: advance.next_offset for advance in batch.advances})
+            self.metrics.committed(batch, time.monotonic() - began, waiting)
+            self.prune(1 + 2 * batch.readings.num_rows // ROWS)  # no slower than the table grows
 
     def _batch(self, records: pa.Table) -> Batch:
+        """All that records lead to; the batch before is written meanwhile, and is in the table at the end."""
         rows = np.flatnonzero(~np.asarray(records["reason"].is_valid()))
         if not len(rows):
+            _settle(self._writing)
             return compose(records, None, self._source, self.offsets)
         bound, moves = self._bound or bound_of(self._ask(NO_QUESTION)), NOBODY
         if bound.lateness or self._waiting:
             meters = pc.unique(records["meter_id"].take(pa.array(rows)))
-            waiting = self._store.waiting(*self._source, meters)
+            _settle(self._writing)  # who waits is known only then
+            with self._table:
+                waiting = self._store.waiting(*self._source, meters)
             records, readings, moves = put_in_order(records, waiting, bound)
         else:
             readings = group(records, rows)
@@ -99,8 +165,15 @@ class Batches:
     def _judged(self, readings: Grouped) -> tuple[Grouped, Scored, Outcome] | None:
         if not len(readings.at):
             return None
-        scored = score(readings, self._store.load_states, self._answer)
-        return readings, scored, decide(readings, scored, self._store.held, self._keep_s)
+        with self.metrics.stage("score"):
+            scored = score(readings, self._states, self._answer)
+        _settle(self._writing)
+        with self.metrics.stage("decide"), self._table:
+            return readings, scored, decide(readings, scored, self._store.held, self._keep_s)
+
+    def _states(self, meter_ids: pa.Array) -> pa.Table:
+        known = self._store.load_states(meter_ids)
+        return ahead(known, self._coming) if self._coming is not None else known
 
     def _answer(self, request: pa.Table) -> pa.Table:
         """Ask the service, and learn from its answer how long the model has readings wait."""
@@ -124,24 +197,19 @@ class Batches:
         return bool(self._keep_s) and all(self._store.prune(self._keep_s, self._source[0]) for _ in range(pieces))
 
     def tidy(self) -> bool:
-        """Prune while no batch is on its way; answers whether there may be more."""
-        if not self.running.acquire(blocking=False):
+        """Prune while nothing is written; answers whether there may be more."""
+        if not self._table.acquire(blocking=False):
             return True
         try:
             return self.prune()
         finally:
-            self.running.release()
+            self._table.release()
 
 
-def pieces(records: pa.Table) -> Iterator[pa.Table]:
-    """Runs of records with at most MAX_METERS meters: the states of more are never held in memory at once."""
-    meter = records["meter_id"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
-    begin = 0
-    while begin < len(meter):
-        firsts = np.sort(np.unique(meter[begin:], return_index=True)[1])
-        end = begin + int(firsts[MAX_METERS]) if len(firsts) > MAX_METERS else len(meter)
-        yield records.slice(begin, end - begin)
-        begin = end
+def _settle(work: Future[None] | None) -> None:
+    """Wait for it, and fail where it did."""
+    if work is not None:
+        work.result()
 
 
 def _fresh(records: pa.Table, offsets: dict[int, int]) -> pa.Table:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from meterwatch.storage.meters import Batch
 
 HOST = "127.0.0.1"
@@ -31,6 +35,10 @@ class StreamMetrics:
         self._seconds = Histogram(
             "meterwatch_batch_seconds", "From a batch's first record in hand to its commit.", registry=self.registry
         )
+        self._stages = Counter(
+            "meterwatch_stage_seconds", "Spent in each stage of the batches; stages overlap.", ["stage"],
+            registry=self.registry,
+        )  # fmt: skip
         self._lag = Gauge(
             "meterwatch_consumer_lag", "Records on the topic that are not yet committed.", ["partition"],
             registry=self.registry,
@@ -61,6 +69,15 @@ class StreamMetrics:
             self._newest.set(max(self._newest._value.get(), batch.readings["at"].to_numpy().max()))  # noqa: SLF001
             self._model.clear()
             self._model.labels(batch.verdicts["model_version"][-1].as_py()).set(1)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time that the block takes."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._stages.labels(name).inc(time.monotonic() - began)
 
     def lag(self, records: dict[int, int]) -> None:
         """Records behind, by partition."""

@@ -36,6 +36,7 @@ from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError
 from streaming.session import end, spark_session
+from streaming.whole import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +73,8 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             topic = _topic(settings, stop, once=once)
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
             keep_s = settings.retention_days * DAY
-            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s)
+            whole = Whole(client_config(settings), topic.name)
+            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s, whole)
             batches.settle()
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
@@ -182,16 +184,21 @@ def _read(
             beat(settings, STREAM)
             batches.metrics.lag(_lag(query, batches, topic))
             batches.tidy()
-        while once and not stop.is_set() and batches.tidy():
+        while once and not stop.is_set() and not batches.ending and (batches.is_busy() or batches.tidy()):
             beat(settings, STREAM)
+            stop.wait(0.01)
         batches.ending = True
-        with batches.running:  # the batch on its way is finished first; the next one sees that the end was asked for
+        with batches.running:  # Spark is not disturbed in what it parses, which then is left alone
             pass
         query.stop()
+        batches.close()
         _raise_failure(batches, query)
     except (PySparkException, Py4JError) as error:
         _raise_failure(batches, None)
         raise StreamError(f"Spark ended: {_first_line(str(error))}") from error
+    finally:
+        stop.set()  # nobody waits any longer for a service that is away
+        batches.close()
 
 
 def _lag(query: StreamingQuery, batches: Batches, topic: Topic) -> dict[int, int]:

@@ -173,7 +173,10 @@ class Batch:
 
 
 class MeterStore:
-    """The one writer. Readers of the same file use short read-only connections of their own processes."""
+    """The one writer. Readers of the same file use short read-only connections of their own processes.
+
+    Not for use by two threads at once, but for `load_states`, which one may call while another commits.
+    """
 
     def __init__(self, path: Path, *, busy_seconds: float = 30.0) -> None:
         """Open the database, made or migrated where needed.
@@ -183,8 +186,10 @@ class MeterStore:
         """
         migrate(path)
         self._db = Database(path, busy_seconds=busy_seconds)
+        self._remembered = Database(path, busy_seconds=busy_seconds)  # for `load_states`
         for statement in _CREATE_TEMPORARY:
             self._db.execute(statement)
+        self._remembered.execute(_CREATE_TEMPORARY[0])
         self._retention = Retention(self._db)
 
     def __enter__(self) -> Self:
@@ -195,6 +200,7 @@ class MeterStore:
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
+        self._remembered.close()
         self._db.close()
 
     def ledger(self, topic: str) -> pa.Table:
@@ -211,18 +217,18 @@ class MeterStore:
             one that ever was in it (NEVER where it has none).
         """
         wanted = pa.table({"number": pa.array(np.arange(len(meter_ids))), "meter_id": meter_ids})
-        self._db.insert("temp.wanted", wanted)
+        self._remembered.insert("temp.wanted", wanted)
         hot = {"state": pa.binary(), "at": pa.int64(), "furthest_at": pa.int64()}
         times = f"coalesce(t.at, {NEVER}), coalesce(t.furthest_at, {NEVER})"
         state, at, furthest = self._parts(f"t.state, {times}", "hot_states", len(meter_ids), hot)
         (profile,) = self._parts("t.profile", "profiles", len(meter_ids), {"profile": pa.binary()})
-        self._db.execute("DELETE FROM temp.wanted")
+        self._remembered.execute("DELETE FROM temp.wanted")
         names = ["meter_id", "state", "profile", "at", "furthest_at"]
         return pa.table([meter_ids, state, profile, at, furthest], names=names)
 
     def _parts(self, parts: str, table: str, count: int, kinds: dict[str, pa.DataType]) -> list[pa.Array]:
         """Columns beside `temp.wanted`, put in place here: ADBC takes no type from a column that begins null."""
-        found = self._db.query(
+        found = self._remembered.query(
             f"SELECT w.number, {parts} FROM temp.wanted AS w JOIN {table} AS t ON t.meter_id = w.meter_id",  # noqa: S608
             pa.schema({"number": pa.int64(), **kinds}),
         )

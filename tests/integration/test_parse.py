@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from meterwatch.detection.readings import CHANNELS
-from streaming.parse import MAX_KEY_BYTES, MAX_VALUE_BYTES, parse
+from streaming.parse import CARRIED_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, parse
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -129,11 +129,16 @@ def _iso(text: str, zone: tzinfo) -> int:
 
 
 def spark_reads(spark: SparkSession, records: list[Record], zone: str, partitions: int) -> list[Reading | str]:
-    """What the stream makes of records, in their order; checks on the way that they come through as they were."""
+    """What the stream makes of records, in their order; checks that they come through as they were, or are too long."""
     rows = [(key, value, 0, number) for number, (key, value) in enumerate(records)]
     frame = spark.createDataFrame(rows, SCHEMA)
     told: list[dict[str, Any]] = parse(frame, timezone=zone, partitions=partitions).toArrow().to_pylist()
-    assert [(row["key"], row["value"], row["offset"]) for row in told] == [(row[0], row[1], row[3]) for row in rows]
+    sizes = [len(key or b"") + len(value or b"") for key, value in records]
+    carried = [record if size <= CARRIED_BYTES else (None, None) for record, size in zip(records, sizes, strict=True)]
+    assert [row["size"] for row in told] == sizes
+    assert [((row["key"], row["value"]), row["offset"]) for row in told] == [
+        (kept, k) for k, kept in enumerate(carried)
+    ]
     return [row["reason"] or (row["meter_id"], row["at"], row["channels"]) for row in told]
 
 

@@ -125,7 +125,14 @@ class Stream:
     def __init__(self, file: Path, keep_s: int = 0, topic_id: str = "id") -> None:
         self.store = MeterStore(file)
         self.ask: Score = judge
-        self.batches = Batches(self.store, self._ask, Topic("first", topic_id, {0: (0, 0)}), {}, keep_s)
+        self.batches = self.begin(topic_id, keep_s)
+
+    def begin(self, topic_id: str = "id", keep_s: int = 0) -> Batches:
+        """Read on from where the ledger stands, as the stream does when it starts."""
+        rows = [row for row in self.store.ledger("first").to_pylist() if row["topic_id"] == topic_id]
+        offsets = {row["partition"]: row["next_offset"] for row in rows}
+        self.batches = Batches(self.store, self._ask, Topic("first", topic_id, {0: (0, 0)}), offsets, keep_s)
+        return self.batches
 
     def _ask(self, request: pa.Table) -> pa.Table:
         return self.ask(request)
@@ -133,6 +140,7 @@ class Stream:
     def take(self, records: Sequence[Record], begin: int = 0) -> None:
         """Take the records as one batch that begins at an offset."""
         self.batches.take(parsed(records, begin))
+        self.batches.finish()
 
     def rows(self, query: str, schema: dict[str, Any]) -> list[tuple[Any, ...]]:
         """The rows of a query."""
@@ -226,6 +234,7 @@ def test_a_failed_batch_leaves_no_trace(stream: Stream, dump: Dump) -> None:
         stream.take([("a", 60, 1.0), ("a", None, None)], 1)
     assert dump(stream.store) == before
     stream.ask = good
+    stream.begin()
     stream.take([("a", 60, 1.0), ("a", None, None)], 1)
     assert ledger(stream) == {"next_offset": 3, "stored": 2, "duplicates": 0, "rejected": 1}
 
