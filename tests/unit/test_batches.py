@@ -288,8 +288,9 @@ def test_any_cut_gives_the_same_tables(
     with pytest.MonkeyPatch.context() as patch:
         for edges in ([0, 6000], [0, *sorted(cuts), 6000]):
             stream = Stream(tmp_path_factory.mktemp("cut") / "m.db")
-            for begin, end in itertools.pairwise(edges):
-                stream.take(records[begin:end], begin)
+            for begin, end in itertools.pairwise(edges):  # on their way at once
+                stream.batches.take(parsed(records[begin:end], begin))
+            stream.batches.finish()
             dumps.append(dump(stream.store))
             stream.store.close()
             if small:
