@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,9 +42,8 @@ class Past(NamedTuple):
 
     @property
     def is_disordered(self) -> bool:
-        """Whether a record of an earlier time came after the last one: a clock was set back, or a topic made anew."""
-        last = self.readings[-1].record_offset
-        return any(one.record_offset > last for one in self.readings)
+        """Whether records did not come in the order of their times: a clock was set back, or a topic made anew."""
+        return any(one.record_offset > other.record_offset for one, other in pairwise(self.readings))
 
 
 def past(db: sqlite3.Connection, meter_id: str, at: int) -> Past:

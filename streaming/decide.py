@@ -40,6 +40,7 @@ class Outcome:
     rejected: NDArray[np.bool_]
     late: NDArray[np.bool_]  # stored, but not in order
     in_order: NDArray[np.bool_]  # the state has moved on with it, stored or not
+    anew: NDArray[np.bool_]  # in order, though no newer than the one before: its meter starts anew from there
     reason: pa.Array  # of the rejected ones; null elsewhere
 
 
@@ -55,12 +56,14 @@ def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Ou
     in_order = np.isin(status, (SCORED, WARMING_UP, GAP))
     conflict = (status == REJECTED) & np.asarray(pc.fill_null(pc.equal(reason, CONFLICT), False))  # noqa: FBT003
     open_ = np.isin(status, (LATE, DUPLICATE)) | conflict
-    same, other, late, old = np.zeros((4, len(status)), bool)
+    same, other, late, old, anew = np.zeros((5, len(status)), bool)
     if keep_s and open_.any():
         old = open_ & (readings.at < _last_before(readings, in_order, scored.before["at"]) - keep_s)
         open_ &= ~old
     again = in_order & (readings.at <= _newest_before(readings, in_order, scored.before["furthest_at"]))
     asked = open_ | again
+    if again.any():
+        anew = again & (readings.at <= _last_before(readings, in_order, scored.before["at"]))
     if asked.any():
         found = np.full(len(status), ABSENT, np.int8)
         found[asked] = held(_candidates(readings, np.flatnonzero(asked)))
@@ -74,7 +77,7 @@ def decide(readings: Grouped, scored: Scored, held: Held, keep_s: int = 0) -> Ou
     rejected = ((status == REJECTED) & ~open_) | other | old
     reason = pc.if_else(pa.array(other), CONFLICT, pc.if_else(pa.array(old), TOO_OLD, reason))
     reason = pc.if_else(pa.array(rejected), reason, pa.scalar(None, pa.string()))
-    return Outcome((in_order & ~same & ~other) | late, same, rejected, late, in_order, reason)
+    return Outcome((in_order & ~same & ~other) | late, same, rejected, late, in_order, anew, reason)
 
 
 def _last_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: pa.ChunkedArray) -> NDArray[np.int64]:
@@ -231,7 +234,10 @@ def _furthest(readings: Grouped, outcome: Outcome) -> NDArray[np.int64]:
 
 
 def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
-    """The states as they were of the meters that this batch takes into another week (UTC, from Thursdays on)."""
+    """The states as they were of the meters that this batch takes into another week (UTC, from Thursdays on).
+
+    And the beginnings of those that start anew in it.
+    """
     before: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
     entered = np.flatnonzero(_any(readings, outcome) & (_furthest(readings, outcome) // WEEK > before // WEEK))
     in_order = np.where(outcome.in_order, readings.at, np.iinfo(np.int64).max)
@@ -239,7 +245,13 @@ def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
     at = np.where(before[entered] > NEVER, before[entered], first - 1)
     states = scored.before.take(pa.array(entered))
     columns = [states["meter_id"], pa.array(at), states["state"], states["profile"]]
-    return pa.table(columns, names=meters.SNAPSHOTS.names).cast(meters.SNAPSHOTS)
+    entering = pa.table(columns, names=meters.SNAPSHOTS.names).cast(meters.SNAPSHOTS)
+    anew = np.flatnonzero(outcome.anew)
+    if not len(anew):
+        return entering
+    keys = [readings.meter_ids.take(pa.array(readings.meter[anew])), pa.array(readings.at[anew] - 1)]
+    nothing = pa.nulls(len(anew), pa.binary())
+    return pa.concat_tables([entering, pa.table([*keys, nothing, nothing], schema=meters.SNAPSHOTS)])
 
 
 def _profiles(scored: Scored) -> pa.Table:

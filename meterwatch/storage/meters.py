@@ -310,7 +310,7 @@ class MeterStore:
             self._db.insert("verdicts", batch.verdicts)  # 4
             self._db.insert("rollups", sums, on_conflict=UPSERT)  # 5
             self._db.insert("events", batch.events, on_conflict=_replace(EVENTS, "event_id"))  # 6
-            self._db.insert("state_snapshots", batch.snapshots, on_conflict="ON CONFLICT DO NOTHING")  # 7
+            self._keep_states(batch.snapshots)  # 7
             self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", **_NEWEST))
             self._db.insert("profiles", batch.profiles, on_conflict=_replace(PROFILES, "meter_id"))
             self._db.insert("rejected", _of_topic(batch, batch.rejected))  # 8
@@ -325,6 +325,15 @@ class MeterStore:
         See `Retention.piece`; answers whether there may be more.
         """
         return self._retention.piece(keep_s, topic_id)
+
+    def _keep_states(self, snapshots: pa.Table) -> None:
+        """A beginning ends what was known of later times: the clock that told them was wrong."""
+        begins = snapshots.filter(snapshots["state"].is_null())
+        if begins.num_rows:
+            self._db.execute(
+                "DELETE FROM state_snapshots WHERE meter_id = ? AND at >= ?", begins.select(["meter_id", "at"])
+            )
+        self._db.insert("state_snapshots", snapshots, on_conflict="ON CONFLICT DO NOTHING")
 
     def _release(self, batch: Batch) -> None:
         if batch.released.num_rows:

@@ -47,7 +47,8 @@ class Stored(NamedTuple):
 def dirty() -> list[Record]:
     """A meter by the minute and one by the half hour, with seven weeks of silence that end with a clock jump.
 
-    Among them repeats, late readings, conflicts and values that no meter can give.
+    Among them repeats, late readings, conflicts and values that no meter can give. In the end the second one's clock is
+    a hundred days ahead for a while.
     """
     rng = np.random.default_rng(4)
     at, channels = household(DAYS, 3)
@@ -73,7 +74,9 @@ def dirty() -> list[Record]:
             if now - at[k - 1] > DAY:
                 rows.append(("h", now - 2 * DAY, alone))
             rows.append(("h", int(half[k // 30]), alone))
-    return rows
+    wrong = [int(half[-1]) + 100 * DAY + 1800 * k for k in range(4)]
+    right = [int(half[-1]) + 1800 * k for k in range(1, 3 * 48)]
+    return rows + [("h", now, (float(now % 7), *[math.nan] * 6)) for now in wrong + right]
 
 
 def table(records: list[Record], begin: int) -> pa.Table:
@@ -157,7 +160,7 @@ def test_any_verdict_is_computed_again_to_the_same_bits(stored: Stored) -> None:
     rng = np.random.default_rng(1)
     chosen = {judged[k][:2] for k in rng.choice(len(judged), 25, replace=False).tolist()}
     weeks = rows(stored, "SELECT meter_id, at FROM state_snapshots")
-    assert len(weeks) == 2 * 4  # the beginning, two weeks, and the one after the silence
+    assert len(weeks) >= 2 * 4  # the beginning, two weeks, and the one after the silence
     for meter, at in weeks:
         chosen |= set(rows(stored, "SELECT meter_id, min(at) FROM verdicts WHERE status != 'late' "
                                    f"AND meter_id = '{meter}' AND at > {at}"))  # fmt: skip
@@ -182,6 +185,21 @@ def test_every_model_that_judged_takes_part(stored: Stored) -> None:
     assert ["1", "2"] in versions
 
 
+def test_a_meter_that_started_anew_is_replayed_from_there(stored: Stored) -> None:
+    """What its wrong clock told cannot be, and says so."""
+    end = START + (DAYS + 50) * DAY
+    judged = rows(stored, "SELECT at, status FROM verdicts WHERE meter_id = 'h' AND status != 'late' "
+                          f"AND at >= {end} ORDER BY at")  # fmt: skip
+    (*right, _, _, wrong) = judged
+    assert {"warming_up", "scored"} <= {status for _, status in right}
+    for at, _ in [*right[:2], right[len(right) // 2], *right[-2:]]:
+        assert explained(stored, "h", at)["replay"]["same"] is True
+    assert wrong[0] > end + 90 * DAY
+    told = explained(stored, "h", wrong[0])["replay"]
+    assert told["same"] is False
+    assert "clock" in told["why"]
+
+
 def test_it_says_where_it_comes_from_and_what_was_usual(stored: Stored) -> None:
     told = explained(stored, "m", START + 13 * DAY + 600)
     assert told["lineage"] == {"model_version": "2", "run_id": "run-2"}
@@ -192,7 +210,7 @@ def test_it_says_where_it_comes_from_and_what_was_usual(stored: Stored) -> None:
 
 
 def test_what_was_not_judged_in_order_says_so(stored: Stored) -> None:
-    ((at,),) = rows(stored, "SELECT max(at) FROM verdicts WHERE status = 'late'")
+    ((at,),) = rows(stored, "SELECT max(at) FROM verdicts WHERE meter_id = 'm' AND status = 'late'")
     told = explained(stored, "m", at)
     assert told["replay"] == {"same": None, "why": told["contributions_missing"]}
     assert "late" in told["contributions_missing"]

@@ -114,6 +114,16 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
     assert (outcome.stored.astype(int) + outcome.duplicate + outcome.rejected == 1).all()
 
 
+def test_the_limit_goes_by_the_last_reading_in_order() -> None:
+    """Not by the furthest: a clock that was wrong for a while makes nothing too old, in one batch or in two."""
+    told = [("scored", ""), ("scored", ""), ("late", ""), ("late", "")]
+    grouped = group(parsed([("a", 900_000, 1.0), ("a", 7200, 1.0), ("a", 3600, 1.0), ("a", 60, 1.0)]), np.arange(4))
+    outcome = decide(grouped, answer(told, grouped.row, [None]), lambda rows: np.full(len(rows), ABSENT), 3600)
+    assert outcome.anew.tolist() == [False, True, False, False]
+    assert outcome.late.tolist() == [False, False, True, False]
+    assert outcome.reason.to_pylist() == [None, None, None, "too_old"]
+
+
 def test_a_batch_in_order_asks_the_table_nothing() -> None:
     rows: list[Row] = [("a", 60, 1.0, "scored", "", False), ("a", 120, None, "gap", "", False)]
     grouped = group(parsed([row[:3] for row in rows]), np.arange(2))
