@@ -36,7 +36,8 @@ def before(db: sqlite3.Connection, meter_id: str, at: int) -> Snapshot | None:
     One that is at least `SETTLED` older comes first, but for a beginning, before which nothing counts.
     """
     row = db.execute(
-        "SELECT at, state, profile FROM state_snapshots WHERE meter_id = ? AND at < ? ORDER BY at > ? AND state IS NOT NULL, at DESC LIMIT 1",
+        "SELECT at, state, profile FROM state_snapshots WHERE meter_id = ? AND at < ? "
+        "ORDER BY at > ? AND state IS NOT NULL, at DESC LIMIT 1",
         (meter_id, at, at - SETTLED),
     ).fetchone()
     return Snapshot(*row) if row else None
