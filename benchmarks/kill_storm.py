@@ -72,6 +72,7 @@ class Outcome:
     broken: list[str]  # identities
     tables: dict[str, Compared]  # against the undisturbed database
     events: int
+    stacks: int  # call stacks in the logs: what is foreseeable is told in a line
 
     @property
     def faults(self) -> list[str]:
@@ -79,6 +80,8 @@ class Outcome:
         found = list(self.broken)
         if not self.on_topic or self.result.failed:
             found.append("the topic does not hold what was sent")
+        if self.stacks:
+            found.append(f"{self.stacks} call stacks in the logs")
         if self.accounts != self.expected:
             found.append(f"became {dict(self.accounts)}, expected {dict(self.expected)}")
         found += [f"{name}: {table}" for name, table in self.tables.items() if differences({name: table})]
@@ -209,6 +212,7 @@ class Storm:
             broken_identities(self._settings),
             compare(self._instance.dir / "meterwatch.db", self._calm.dir / "meterwatch.db"),
             self._instance.rows("SELECT count(*) FROM events")[0][0],
+            sum(log.read_text(errors="replace").count("Traceback") for log in self._instance.dir.glob("**/*.log")),
         )
 
     def _accounts(self) -> Counter[str]:

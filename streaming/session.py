@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,6 @@ from pyspark.sql import SparkSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 END_SECONDS = 5.0
 DRIVER_MEMORY = "1g"
@@ -51,10 +51,16 @@ def spark_session(master: str, work_dir: Path, jars: Iterable[Path] = ()) -> Spa
     builder = SparkSession.builder.appName("meterwatch").master(master)
     for name, value in options.items():
         builder = builder.config(name, value)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # a killed Java is told in a line, not with its call stacks
+    # A killed Java is told in a line, not with call stacks; py4j writes some of them to the root of all loggers.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_is_not_py4j)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _is_not_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in Path(record.pathname).parts
 
 
 def end(session: SparkSession) -> None:
