@@ -214,11 +214,10 @@ def run(instance: Instance, number: int, each: int) -> list[str]:
     file = instance.dir / "meterwatch.db"
     fill(file, model, owners)
     size = np.mean([len(renamed(one.profile, "m")) for some in made.values() for one in some])
-    sizes = f"state {len(made[0][0].state):,} bytes, profile {size:,.0f} bytes"
     lines = [
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         f"{number:,} half-hourly meters of {SLOTS_A_DAY * each} made households",
-        f"{sizes}, database {file.stat().st_size / 1e6:,.0f} MB",
+        f"state {len(made[0][0].state):,} bytes, profile {size:,.0f}, database {file.stat().st_size / 1e6:,.0f} MB",
         "",
     ]
     instance.run("broker", "start")
