@@ -6,8 +6,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from urllib.parse import parse_qs, urlencode
 
-NOW, METER, EVENTS, OVERVIEW, HEALTH = "/", "/meter", "/events", "/overview", "/health"
-NAMES = {NOW: "Now", METER: "Meter", EVENTS: "Events", OVERVIEW: "Overview", HEALTH: "Health"}
+NOW, METER, EVENTS, OVERVIEW, MODELS, HEALTH = "/", "/meter", "/events", "/overview", "/models", "/health"
+NAMES = {
+    NOW: "Now",
+    METER: "Meter",
+    EVENTS: "Events",
+    OVERVIEW: "Overview",
+    MODELS: "Models",
+    HEALTH: "Health",
+}
 RANGES = {  # seconds; 0: all there is
     "10min": 600,
     "1h": 3600,

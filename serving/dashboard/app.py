@@ -81,6 +81,7 @@ def _shell() -> html.Div:
             ),
             html.Div(id="toast", className="toast", role="status"),
             _note_dialog(),
+            _question_dialog(),
             html.Main(html.Div(waiting, id="page", **parts.attributes(aria_busy="true"))),
         ]
     )
@@ -101,3 +102,13 @@ def _note_dialog() -> html.Dialog:
         method="dialog",
     )
     return html.Dialog(form, id="note-dialog")
+
+
+def _question_dialog() -> html.Dialog:
+    """Asked before a model is promoted or rolled back; opened and closed by assets/models.js."""
+    buttons = [
+        html.Button("Cancel", className="button", value="cancel", formNoValidate=True),
+        html.Button("Yes, do it", className="button main"),
+    ]
+    form = html.Form([html.H2(), html.P(), html.Div(buttons, className="buttons")], method="dialog")
+    return html.Dialog(form, id="ask-dialog")

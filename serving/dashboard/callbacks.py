@@ -7,8 +7,10 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.backends._fastapi import get_current_request
 from starlette.concurrency import run_in_threadpool
 
+from meterwatch.storage.models import RegistryError
 from serving.dashboard import address, parts, theme
 from serving.dashboard.address import AddressError
 from serving.dashboard.in_browser import in_the_browser
@@ -17,6 +19,8 @@ from serving.dashboard.reads import AGAIN_MS, Pages, Shown, UnknownMeterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from serving.keys import Caller
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ def _whole(app: Dash, pages: Pages) -> None:
         steady = address.steady(path, query)
         if steady and steady == before and ctx.triggered_id != "again":
             return (no_update,) * 3  # its own moving part follows the address, so that a text being typed stays
-        shown = await run_in_threadpool(_page, pages, path, query)
+        shown = await run_in_threadpool(_page, pages, path, query, admin=_admin())
         told = parts.attributes(
             data_refresh_ms=str(REFRESH_MS.get(path, LIVE_MS)),
             data_again_ms=str(shown.again_ms),
@@ -124,11 +128,17 @@ def _pictures(app: Dash, pages: Pages) -> None:
         return moved
 
 
-def _page(pages: Pages, path: str, query: str) -> Shown:
+def _admin() -> bool:
+    """Whether whoever asks for a page may promote models."""
+    caller: Caller = get_current_request().state.caller
+    return caller.may("admin")
+
+
+def _page(pages: Pages, path: str, query: str, *, admin: bool) -> Shown:
     """A page, or what to say in its place."""
     heading = parts.heading(address.name(path))
     try:
-        return pages.page(path, query)
+        return pages.models(admin=admin) if path == address.MODELS else pages.page(path, query)
     except UnknownMeterError as error:
         there = dcc.Link("Show all meters", href=address.NOW)
         said = parts.notice("No such meter", f"No reading of a meter “{error}” is stored.", there)
@@ -136,6 +146,8 @@ def _page(pages: Pages, path: str, query: str) -> Shown:
     except AddressError as error:
         said = parts.notice("This address shows nothing", str(error), dcc.Link("Start again", href=path))
         return Shown([heading, said])
+    except RegistryError as error:
+        return Shown([heading, parts.notice("The registry cannot be read", f"{error}.", state="broken")])
     except sqlite3.Error as error:
         log.warning("the page %s could not be read: %s", path, error)
         said = parts.notice(

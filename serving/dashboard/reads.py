@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from meterwatch.storage import event_list, queries
+from meterwatch.storage import models as registry
 from meterwatch.storage.marks import marks
 from meterwatch.storage.migrate import database_path
+from meterwatch.storage.model_evaluations import evaluations, experiment_of
 from serving.dashboard import (
     address,
     event_listing,
@@ -18,6 +20,7 @@ from serving.dashboard import (
     health_page,
     listing,
     live_page,
+    models_page,
     now_page,
     overview_figures,
     overview_page,
@@ -140,6 +143,21 @@ class Pages:
             ),
             meter_id,
         )
+
+    def models(self, *, admin: bool) -> Shown:
+        """The page of the models.
+
+        Raises:
+            RegistryError: the registry is not a SQLite file.
+            sqlite3.Error: it cannot be read.
+        """
+        settings = self._settings
+        known = registry.versions(settings)
+        experiments = experiment_of(settings, [model.run_id for model in known if model.run_id])
+        body = models_page.models_body(
+            known, evaluations(settings), experiments, serving=self._model(), admin=admin, zone=self._zone
+        )
+        return Shown(models_page.page(body), again_ms=0 if known else AGAIN_MS)
 
     def live(self, search: str, meter_id: str, shown: int) -> Moved | None:
         """The parts of the live page that move; None where the reading `shown` is still the newest."""

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from meterwatch.settings import Settings
+from meterwatch.storage.models import versions
 from serving.dashboard import theme
 from tests.households import START, household
-from tests.instances import Instance, wait_for
+from tests.instances import ROOT, Instance, wait_for
 from tests.stored import event, store
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ PAGES = {
     "/meter": ("Meter", 5),
     "/events": ("Events", 0),
     "/overview": ("Overview", 6),
+    "/models": ("Models", 0),
     "/health": ("Health", 0),
 }
 DAY, DAYS, CADENCE = 86_400, 40, 300
@@ -299,6 +302,39 @@ def test_a_typed_range_and_steps_through_time(house: Instance, desk: BrowserCont
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_contain_text("not after its start")
     assert not_reloaded(page)
+
+
+def test_a_promotion_is_asked_about_and_can_be_taken_back(
+    private: Instance, desk: BrowserContext, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    registry = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    registry.with_name("artifacts").symlink_to(ROOT / "mlruns/artifacts")
+    with closing(sqlite3.connect(ROOT / "mlruns/mlflow.db")) as own, closing(sqlite3.connect(registry)) as copy:
+        own.backup(copy)
+    settings = Settings(mlflow_tracking_uri=f"sqlite:///{registry}")
+    first = next(one for one in versions(settings) if "champion" in one.aliases)
+    with closing(sqlite3.connect(registry)) as copy, copy:  # the same files once more, as another version
+        names = [row[1] for row in copy.execute("PRAGMA table_info(model_versions)")]
+        values = ", ".join("version + 100" if name == "version" else name for name in names)
+        copy.execute(f"INSERT INTO model_versions SELECT {values} FROM model_versions WHERE version = {first.version}")
+    private.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{registry}"
+    other = str(int(first.version) + 100)
+    with served(private):
+        page = opened(desk, private.url + "/models")
+        row = page.locator("tr", has_text="judges here")
+        before = row.locator("td").first.inner_text().split()[0]
+        page.locator(f"[data-version='{other}']").click()
+        dialog = page.locator("#ask-dialog")
+        expect(dialog).to_contain_text(f"Make version {other} champion?")
+        dialog.get_by_role("button", name="Cancel").click()
+        expect(dialog).to_be_hidden()
+        page.locator(f"[data-version='{other}']").click()
+        dialog.get_by_role("button", name="Yes").click()
+        expect(row).to_contain_text(f"{other} champion")
+        page.locator("[data-model=rollback]").click()
+        dialog.get_by_role("button", name="Yes").click()
+        expect(row).to_contain_text(f"{before} champion")
+        assert not_reloaded(page)
 
 
 def test_an_events_start_leads_to_its_picture(house: Instance, desk: BrowserContext) -> None:

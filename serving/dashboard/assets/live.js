@@ -186,6 +186,7 @@
     passive: true,
   });
 
+  document.addEventListener("stale", again);
   document.addEventListener("labelled", () => {
     news = true;
     show();
