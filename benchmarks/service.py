@@ -44,6 +44,7 @@ class Found:
 
     version: str
     bundle_dir: Path
+    bundle_sha256: str | None = None
 
 
 def power(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:

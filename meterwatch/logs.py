@@ -20,11 +20,18 @@ def configure(settings: Settings) -> None:
     logging.getLogger("meterwatch").setLevel(settings.log_level)
 
 
+_LINE = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
 class _Text(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        """One line, whatever a stranger put into a path or a name."""
+        return super().formatMessage(record).translate(_LINE)
 
 
 class _Json(_Text):

@@ -18,6 +18,7 @@ from meterwatch.settings import zone_of
 from meterwatch.storage import models
 from serving import documentation, problems
 from serving.champion import Champion
+from serving.connection import Connection
 from serving.dashboard.app import mount
 from serving.feed import Feed
 from serving.guard import Guard
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("meterwatch.service")
 ENDING_SECONDS = 5  # that requests on their way get
+UNREAD_SECONDS = 60  # after which a caller who does not take his answer is left
 DESCRIPTION = """Judges the readings of electricity meters, and shows what was judged.
 
 Times are ISO-8601 in UTC. Every error is an RFC 9457 problem. With a key file, send `Authorization: Bearer KEY`."""
@@ -105,6 +107,7 @@ def serve(settings: Settings) -> None:
     with listening:
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -132,6 +135,9 @@ def _listen(host: str, port: int) -> socket.socket:
         # With its protocol named: else asyncio leaves Nagle's algorithm on, and an answer waits 40 ms for an ACK.
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000
+        )  # accepted ones inherit
         listening.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -10,6 +10,7 @@ print(meter["verdicts"], meter["state"])  # send the state with the meter's next
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
@@ -18,12 +19,13 @@ import pyarrow as pa
 import stamina
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
-TRY_AGAIN = frozenset({429, 502, 503, 504})
+TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
 ATTEMPTS = 3
+PAUSES: dict[str, Any] = {"timeout": None, "wait_initial": 0.1}  # between tries, growing, with jitter
 ANSWERED = frozenset({"meter_id", "state", "profile", "verdicts", "events"})
 NO_ANSWER = "what answers is no scoring service, or its answer was cut short"
 LONGEST_WAIT = 10.0  # seconds that a service's Retry-After is followed
@@ -63,8 +65,7 @@ class Client:
     def __init__(
         self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=httpx.Timeout(timeout, connect=5.0))
+        self._http = httpx.Client(base_url=base_url, headers=_bearer(api_key), timeout=_timeout(timeout))
         self._attempts = attempts
 
     def __enter__(self) -> Self:
@@ -103,8 +104,7 @@ class Client:
             ServiceUnavailable: the service is away, busy or without a model.
             ServiceRefused: a value or a state is not acceptable; the message says where.
         """
-        answer: dict[str, Any] = orjson.loads(self._score(orjson.dumps({"meters": list(meters)}), JSON))
-        return answer
+        return _object(self._score(orjson.dumps({"meters": list(meters)}), JSON), self._http.base_url)
 
     def score_table(self, table: pa.Table) -> pa.Table:
         """Score one row a meter: meter_id, state, profile, readings (a list of structs).
@@ -117,38 +117,102 @@ class Client:
             ServiceUnavailable: as `score`.
             ServiceRefused: as `score`.
         """
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        answer = self._score(sink.getvalue(), ARROW)
-        try:
-            with pa.ipc.open_stream(answer) as reader:
-                told = reader.read_all()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ServiceUnavailable(f"{self._http.base_url}: {NO_ANSWER}: {error}") from error
-        if not set(told.column_names) >= ANSWERED or b"model_version" not in (told.schema.metadata or {}):
-            raise ServiceUnavailable(f"{self._http.base_url}: {NO_ANSWER}")
-        return told
+        return _table(self._score(_stream(table), ARROW), self._http.base_url)
 
     def _score(self, body: bytes, kind: str) -> bytes:
-        headers = {"Content-Type": kind, "Accept": f"{kind}, application/problem+json"}
-        for attempt in stamina.retry_context(on=_patience, attempts=self._attempts, timeout=None, wait_initial=0.1):
-            with attempt:
-                return self._answer("/v1/score", body, headers)
+        for attempt in stamina.retry_context(on=_patience, attempts=self._attempts, **PAUSES):
+            with attempt, _reaching(self._http.base_url):
+                return _content(self._http.post("/v1/score", content=body, headers=_accepting(kind)))
         raise AssertionError("unreachable: the last attempt raises")
 
-    def _answer(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
-        try:
-            response = self._http.post(path, content=body, headers=headers)
-        except httpx.TransportError as error:
-            raise ServiceUnavailable(f"{self._http.base_url}: {error or type(error).__name__}") from error
-        if response.status_code == httpx.codes.OK:
-            return response.content
-        if response.status_code in TRY_AGAIN:
-            raise ServiceUnavailable(
-                str(_problem(response).get("detail", response.reason_phrase)), _seconds(response.headers)
-            )
-        raise ServiceRefused(response.status_code, _problem(response))
+
+class AsyncClient:
+    """`Client` for an event loop: the same calls, awaited; for `async with`."""
+
+    def __init__(
+        self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=base_url, headers=_bearer(api_key), timeout=_timeout(timeout))
+        self._attempts = attempts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; closing twice is harmless."""
+        await self._http.aclose()
+
+    async def score(self, meters: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """As `Client.score`."""
+        return _object(await self._score(orjson.dumps({"meters": list(meters)}), JSON), self._http.base_url)
+
+    async def score_table(self, table: pa.Table) -> pa.Table:
+        """As `Client.score_table`."""
+        return _table(await self._score(_stream(table), ARROW), self._http.base_url)
+
+    async def _score(self, body: bytes, kind: str) -> bytes:
+        async for attempt in stamina.retry_context(on=_patience, attempts=self._attempts, **PAUSES):
+            with attempt, _reaching(self._http.base_url):
+                return _content(await self._http.post("/v1/score", content=body, headers=_accepting(kind)))
+        raise AssertionError("unreachable: the last attempt raises")
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=5.0)
+
+
+def _accepting(kind: str) -> dict[str, str]:
+    return {"Content-Type": kind, "Accept": f"{kind}, application/problem+json"}
+
+
+@contextmanager
+def _reaching(url: httpx.URL) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServiceUnavailable(f"{url}: {error or type(error).__name__}") from error
+
+
+def _content(response: httpx.Response) -> bytes:
+    if response.status_code == httpx.codes.OK:
+        return response.content
+    if response.status_code in TRY_AGAIN:
+        told = str(_problem(response).get("detail", response.reason_phrase))
+        raise ServiceUnavailable(told, _seconds(response.headers))
+    raise ServiceRefused(response.status_code, _problem(response))
+
+
+def _object(content: bytes, url: httpx.URL) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ServiceUnavailable(f"{url}: {NO_ANSWER}: {error}") from error
+    return answer
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def _table(content: bytes, url: httpx.URL) -> pa.Table:
+    try:
+        with pa.ipc.open_stream(content) as reader:
+            told = reader.read_all()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ServiceUnavailable(f"{url}: {NO_ANSWER}: {error}") from error
+    if not set(told.column_names) >= ANSWERED or b"model_version" not in (told.schema.metadata or {}):
+        raise ServiceUnavailable(f"{url}: {NO_ANSWER}")
+    return told
 
 
 def _patience(error: Exception) -> bool | float:

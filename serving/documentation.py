@@ -18,6 +18,7 @@ FACTS = {
     401: "No valid API key.",
     403: "The key's role is not enough.",
     404: "There is no such thing.",
+    408: "The body came too slowly.",
     409: "The registry does not allow it; the detail says why.",
     406: "None of the media types that the Accept header takes.",
     413: "Too many bytes, meters or readings.",
@@ -25,7 +26,7 @@ FACTS = {
     422: "A value is not acceptable; `errors` has its path.",
     503: "Not now; Retry-After says when to come back.",
 }
-USUAL = (400, 401, 403, 422)
+USUAL = (400, 401, 403, 422, 503)
 
 
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse
 
-from serving.keys import Caller
-from serving.problems import Problem, respond
+from serving.keys import Caller, KeysError
+from serving.problems import Problem, respond, unavailable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,13 +22,21 @@ if TYPE_CHECKING:
     from serving.keys import Keys
     from serving.metrics import Metrics
 
+LOG = logging.getLogger("meterwatch.service")
 MIB = 1024 * 1024
 BODY_LIMITS = {"/v1/score": 128 * MIB, "/v1/readings": 16 * MIB}
 BODY_LIMIT = MIB  # of every other route
+BODY_SECONDS = 30.0  # for a small body to arrive, and one second more
+BODY_BYTES_A_SECOND = MIB // 4  # for so many bytes of a large one
+AT_ONCE = 500  # requests; beyond, the caller is asked to come back
+BYTES_AT_ONCE = 512 * MIB  # of bodies in memory
+PROVING = 2  # keys at a time: each takes 50 ms of work
 OPEN = ("/healthz", "/readyz", "/login")  # without a key
+ENDLESS = "/v1/stream"  # not counted among the requests at once: pages listen for as long as they are open
 COOKIE = "meterwatch"
 SAFE = ("GET", "HEAD", "OPTIONS")
 ANYONE = Caller("", "admin")  # without a key file, which only loopback may do
+CLOSE = {"Connection": "close"}
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -42,6 +52,8 @@ class Guard:
         self._app = app
         self._metrics = metrics
         self._keys = keys
+        self._proving = CapacityLimiter(PROVING)
+        self._requests = self.held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -59,19 +71,26 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
+        counts = scope["path"] not in (*OPEN, ENDLESS)
+        self._requests += counts
+        body = _Body(scope["path"], receive, self)
         try:
             headers = Headers(scope=scope)
             try:
+                if counts and self._requests > AT_ONCE:
+                    raise unavailable("Too many requests at once.")
                 scope.setdefault("state", {})["caller"] = await self._admit(scope, headers)
-                limited = _limited(scope["path"], headers, receive)
+                body.announced(headers)
             except Problem as problem:
                 page = problem.status_code == 401 and "text/html" in headers.get("accept", "")  # noqa: PLR2004
                 target = quote(scope["path"], safe="/")
                 answer = RedirectResponse(f"/login?next={target}", 303) if page else respond(problem)
                 await answer(scope, receive, noted)
             else:
-                await self._app(scope, limited, noted)
+                await self._app(scope, body.receive, noted)
         finally:
+            self._requests -= counts
+            self.held_bytes -= body.size
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(str(route), code, time.perf_counter() - begun)
 
@@ -97,13 +116,16 @@ class Guard:
 
     async def _caller(self, keys: Keys, headers: Headers) -> Caller | None:
         kind, _, key = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return keys.remembered(key) or await run_in_threadpool(keys.caller, key)
         try:
+            if kind.lower() == "bearer":
+                return keys.remembered(key) or await to_thread.run_sync(keys.caller, key, limiter=self._proving)
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            return keys.of_session(cookie.value) if cookie is not None else None
         except CookieError:
             return None
-        return keys.of_session(cookie.value) if cookie is not None else None
+        except KeysError as error:
+            LOG.error("nobody is let in: %s", error)  # noqa: TRY400 - the message says it all
+            raise unavailable("The keys cannot be read now; the service's log says more.", seconds=5) from None
 
 
 def needed(method: str, path: str) -> str:
@@ -113,22 +135,42 @@ def needed(method: str, path: str) -> str:
     return "admin" if path.startswith("/v1/models") else "score"
 
 
-def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
-    """`receive` that stops in the middle of a body that is too large."""
-    limit = BODY_LIMITS.get(path, BODY_LIMIT)
-    too_large = Problem(413, f"The body may have {limit:,} bytes; divide the request.", headers={"Connection": "close"})
-    length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
-        raise too_large
-    left = limit
+class _Body:
+    """A request's body as it arrives: ends the request where it is too large, or comes too slowly."""
 
-    async def counted() -> Message:
-        nonlocal left
-        message = await receive()
+    def __init__(self, path: str, receive: Receive, guard: Guard) -> None:
+        self._receive = receive
+        self._guard = guard
+        self._limit = BODY_LIMITS.get(path, BODY_LIMIT)
+        self._due = asyncio.get_running_loop().time() + BODY_SECONDS
+        self._whole = False
+        self.size = 0
+
+    def announced(self, headers: Headers) -> None:
+        """Refuse by its head alone what says that it is too large."""
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._limit:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        if self._whole:
+            return await self._receive()  # waits for the caller to go away
+        try:
+            async with asyncio.timeout_at(self._due):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, "The body came too slowly.", headers=CLOSE) from None
         if message["type"] == "http.request":
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise too_large
+            came = len(message.get("body", b""))
+            self.size += came
+            self._guard.held_bytes += came
+            self._due += came / BODY_BYTES_A_SECOND
+            self._whole = not message.get("more_body", False)
+            if self.size > self._limit:
+                raise self._too_large()
+            if self._guard.held_bytes > BYTES_AT_ONCE:
+                raise unavailable("Too much is being sent at once.")
         return message
 
-    return counted
+    def _too_large(self) -> Problem:
+        return Problem(413, f"The body may have {self._limit:,} bytes; divide the request.", headers=CLOSE)

@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from meterwatch.storage.models import RegistryError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -114,5 +116,10 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, validation)
+
+    async def registry(_: Request, error: Exception) -> Response:
+        return respond(Problem(409, str(error)))
+
     app.add_exception_handler(sqlite3.Error, database)
+    app.add_exception_handler(RegistryError, registry)
     app.add_exception_handler(Exception, unforeseen)

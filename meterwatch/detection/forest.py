@@ -13,6 +13,8 @@ import numpy as np
 import treelite
 from treelite import gtil
 
+from meterwatch.detection.errors import BundleError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,10 +31,17 @@ class Trees:
 
     def __init__(self, path: Path, sign: float = 1.0) -> None:
         self._model = treelite.Model.deserialize(str(path))
+        self._features = self._model.num_feature
         self._sign = sign
 
     def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Higher is worse, (n, features) → (n,). NaN is a value that is not known."""
+        """Higher is worse, (n, features) → (n,). NaN is a value that is not known.
+
+        Raises:
+            BundleError: the trees were grown on another number of features.
+        """
+        if rows.shape[1] != self._features:  # treelite would look beyond the row
+            raise BundleError(f"the trees look at {self._features} features, {rows.shape[1]} are given")
         if not len(rows):
             return np.zeros(0)
         out = gtil.predict(self._model, np.ascontiguousarray(rows, np.float32), nthread=1, pred_margin=True)

@@ -43,6 +43,11 @@ class ModelVersion:
     aliases: frozenset[str]
     tags: Mapping[str, str]
 
+    @property
+    def bundle_sha256(self) -> str | None:
+        """The hash under which its bundle was registered; None where that was not recorded."""
+        return self.tags.get(BUNDLE_SHA256)
+
 
 def versions(settings: Settings) -> list[ModelVersion]:
     """Every registered version, the newest first; none where there is no registry yet.
@@ -88,7 +93,7 @@ def holding(settings: Settings, bundle_sha256: str) -> ModelVersion | None:
         (
             found
             for found in versions(settings)
-            if found.tags.get(BUNDLE_SHA256) == bundle_sha256 and (found.bundle_dir / MANIFEST).exists()
+            if found.bundle_sha256 == bundle_sha256 and (found.bundle_dir / MANIFEST).exists()
         ),
         None,
     )
@@ -111,9 +116,7 @@ def promote(settings: Settings, version: str, reason: str = "by hand") -> None:
             f"there is no version {version} of {settings.model_name}; `meterwatch models list` shows what there is"
         )
     if not (known[version].bundle_dir / MANIFEST).exists():
-        raise RegistryError(
-            f"version {version} has no files at {known[version].bundle_dir}; `dvc repro` makes a new one"
-        )
+        raise RegistryError(f"the files of version {version} are gone; `dvc repro` makes a new one")
     with _writing(settings) as db:
         order = _champions(db, settings.model_name)
         if order[-1:] != [version]:
@@ -165,7 +168,7 @@ def database(settings: Settings) -> Path:
     """
     uri = settings.mlflow_tracking_uri
     if not uri.startswith(SCHEME):
-        raise RegistryError(f"METERWATCH_MLFLOW_TRACKING_URI is {uri!r}; the registry is read from {SCHEME}PATH only")
+        raise RegistryError(f"METERWATCH_MLFLOW_TRACKING_URI has to be {SCHEME}PATH; the registry is a SQLite file")
     return Path(uri.removeprefix(SCHEME))
 
 
@@ -174,10 +177,10 @@ def _writing(settings: Settings) -> Iterator[sqlite3.Connection]:
     """One short transaction."""
     path = database(settings)
     if not path.exists():
-        raise RegistryError(f"there is no registry at {path}; `dvc repro` makes one")
+        raise RegistryError("there is no registry yet; `dvc repro` makes one")
     with closing(sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)) as db:
         if not _has_registry(db):
-            raise RegistryError(f"{path} holds no registered model; `dvc repro` makes one")
+            raise RegistryError("no model is registered; `dvc repro` makes one")
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db

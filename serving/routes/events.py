@@ -42,7 +42,7 @@ def routes(parts: Parts) -> APIRouter:
             raise _unknown(event_id)
         return objects({name: [value] for name, value in found.items()})[0]
 
-    @router.put("/v1/events/{event_id}/label", response_model=LabelledEvent, responses=problems(404, 503))
+    @router.put("/v1/events/{event_id}/label", response_model=LabelledEvent, responses=problems(404, 408, 413, 503))
     def label(request: Request, event_id: Annotated[str, Path(max_length=200)], wanted: LabelRequest) -> dict[str, Any]:
         """Say whether an event was a real one; a later label takes the place of an earlier one."""
         stored(event_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from serving.problems import unavailable
 if TYPE_CHECKING:
     from serving.parts import Parts
 
+LOG = logging.getLogger("meterwatch.service")
+
 
 def routes(parts: Parts) -> APIRouter:
     """`/healthz`, `/readyz`, `/metrics` and `/v1/stream`."""
@@ -26,7 +29,7 @@ def routes(parts: Parts) -> APIRouter:
         """Answers as long as the process lives."""
         return {"status": "alive"}
 
-    @router.get("/readyz", responses=problems(503))
+    @router.get("/readyz", responses=problems())
     def readyz() -> dict[str, str]:
         """Answers once a model is loaded and the database can be read; one that does not exist yet is empty."""
         model = parts.model()
@@ -34,7 +37,8 @@ def routes(parts: Parts) -> APIRouter:
             with queries.reading(parts.settings) as db:
                 db.execute("SELECT 1 FROM power_data LIMIT 1").fetchone()
         except sqlite3.Error as error:
-            raise unavailable(f"The database cannot be read: {error}.", seconds=5) from None
+            LOG.warning("the database cannot be read: %s", error)
+            raise unavailable("The database cannot be read; `meterwatch doctor` says more.", seconds=5) from None
         return {"status": "ready", "model_version": model.version}
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

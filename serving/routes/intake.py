@@ -32,7 +32,7 @@ def routes(parts: Parts) -> APIRouter:
         status_code=202,
         response_model=Accepted,
         openapi_extra=body_of("SentReadings"),
-        responses=problems(413, 415, 503),
+        responses=problems(408, 413, 415),
     )
     async def readings(
         request: Request, idempotency_key: Annotated[str | None, Header(max_length=200)] = None

@@ -42,7 +42,7 @@ def routes(parts: Parts) -> APIRouter:
         ]
         return {"serving": current.version if current else None, "models": known}
 
-    @router.get("/v1/models", response_model=Registry, responses=problems())
+    @router.get("/v1/models", response_model=Registry, responses=problems(409))
     def listed() -> dict[str, Any]:
         """Registered versions with their aliases."""
         return registry()
@@ -50,10 +50,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.post("/v1/models/rollback", response_model=Registry, responses=problems(404, 409))
     def rollback() -> dict[str, Any]:
         """Make the champion before the present one champion again."""
-        try:
-            models.rollback(parts.settings)
-        except models.RegistryError as error:
-            raise Problem(409, str(error)) from None
+        models.rollback(parts.settings)
         parts.champion.refresh()
         return registry()
 
@@ -62,10 +59,7 @@ def routes(parts: Parts) -> APIRouter:
         """Make a version champion; it judges from the next request on."""
         if version not in {model.version for model in models.versions(parts.settings)}:
             raise Problem(404, f"There is no model version {version}.")
-        try:
-            models.promote(parts.settings, version)
-        except models.RegistryError as error:
-            raise Problem(409, str(error)) from None
+        models.promote(parts.settings, version)
         parts.champion.refresh()
         return registry()
 

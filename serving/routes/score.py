@@ -36,7 +36,7 @@ def routes(parts: Parts) -> APIRouter:
         "/v1/score",
         response_model=ScoreAnswer,
         openapi_extra=body_of("ScoreRequest", ARROW),
-        responses=problems(413, 415, 503),
+        responses=problems(406, 408, 413, 415),
     )
     async def score(request: Request) -> Response:
         """Judge readings. A pure function: the state goes in and comes out, nothing is kept here.

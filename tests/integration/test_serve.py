@@ -43,6 +43,7 @@ class Found:
 
     version: str
     bundle_dir: Path
+    bundle_sha256: str | None = None
 
 
 def free_port() -> int:
@@ -201,7 +202,7 @@ from meterwatch.settings import Settings
 from starlette.testclient import TestClient
 from dataclasses import make_dataclass
 from pathlib import Path
-model = make_dataclass("Found", ["version", "bundle_dir"])("1", Path(sys.argv[1]))
+model = make_dataclass("Found", ["version", "bundle_dir", "bundle_sha256"])("1", Path(sys.argv[1]), None)
 with TestClient(create_app(Settings(run_dir=Path(sys.argv[2])), find_champion=lambda: model)) as client:
     body = {{"meters": [{{"meter_id": "m", "readings": [{{"at": "2009-01-01T00:00:00Z", "active_power_kw": 1.0}}]}}]}}
     arrow = "application/vnd.apache.arrow.stream"

@@ -41,6 +41,7 @@ class Found:
 
     version: str
     bundle_dir: Path
+    bundle_sha256: str | None = None
 
 
 def moment(at: int) -> str:

@@ -1,0 +1,42 @@
+"""A connection that nobody can keep open by sending a byte a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+HEAD_SECONDS = 10.0
+
+
+class Connection(H11Protocol):
+    """uvicorn's own, with a deadline for the head of each request: its timer is put off by every byte, this is not."""
+
+    head_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self.head_deadline = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting once a head is whole; begin again with the first byte of the next one."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._head_is_whole()
+        elif self.head_deadline is None:
+            self.head_deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline with the connection."""
+        self._head_is_whole()
+        super().connection_lost(exc)
+
+    def _head_is_whole(self) -> None:
+        if self.head_deadline is not None:
+            self.head_deadline.cancel()
+            self.head_deadline = None

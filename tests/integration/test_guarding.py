@@ -1,0 +1,205 @@
+"""What a stranger may not do: keep connections open, send for ever, wait in an endless line, write into the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from meterwatch.logs import configure
+from meterwatch.settings import Settings
+from serving import connection, guard, keys
+from serving.app import create_app
+from serving.client import AsyncClient, ServiceRefused, ServiceUnavailable
+from serving.connection import Connection
+from tests.integration.test_swapping import Found, _until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLINE = 30.0
+HOSTILE = ["'; DROP TABLE power_data; --", "<script>alert(1)</script>", "a\nERROR forged", '"}\nup 1', "\u202e\x00"]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[tuple[str, int]]:
+    """A service in a thread, on its own kind of connection."""
+    app = create_app(Settings(run_dir=tmp_path_factory.mktemp("run")), find_champion=lambda: Found("3", bundle))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Connection, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    _until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield "127.0.0.1", port
+    app.state.parts.feed.close()
+    server.should_exit = True
+    thread.join(DEADLINE)
+
+
+def a_byte_at_a_time(address: tuple[str, int], head: bytes) -> bytes:
+    """Send a byte every 20 ms until the service has had enough; what it said."""
+    begun = time.monotonic()
+    with socket.create_connection(address, DEADLINE) as caller:
+        caller.sendall(head)
+        caller.settimeout(0.02)
+        while time.monotonic() - begun < DEADLINE:
+            try:
+                caller.sendall(b"a")
+                said = caller.recv(4096)
+            except TimeoutError:
+                continue
+            except OSError:
+                return b""
+            return said
+    raise AssertionError("the service waited for ever")
+
+
+def test_a_head_that_trickles_in_ends(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    assert a_byte_at_a_time(address, b"") == b""
+    assert a_byte_at_a_time(address, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ") == b""
+
+
+def test_a_body_that_trickles_in_ends(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
+    head = b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+    said = a_byte_at_a_time(address, head)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in said.lower()
+
+
+def test_others_are_answered_meanwhile_on_kept_connections(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that rests between two requests is not a slow one."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    with httpx.Client(base_url="http://{}:{}".format(*address)) as client, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(a_byte_at_a_time, address, b"GET / HTTP/1.1\r\n")
+        while not slow.done():
+            assert client.get("/healthz").status_code == 200
+        threading.Event().wait(0.5)
+        assert client.get("/healthz").status_code == 200
+
+
+def question(meter_id: str = "m", power: Any = 1.0) -> list[dict[str, Any]]:
+    return [{"meter_id": meter_id, "readings": [{"at": "2009-01-01T00:00:00Z", "active_power_kw": power}]}]
+
+
+def test_the_client_for_an_event_loop(address: tuple[str, int]) -> None:
+    async def ask() -> list[str]:
+        async with AsyncClient("http://{}:{}".format(*address)) as client:
+            with pytest.raises(ServiceRefused, match="active_power_kw"):
+                await client.score(question(power="much"))
+            told = await asyncio.gather(*(client.score(question(f"m{k}")) for k in range(20)))
+        async with AsyncClient("http://127.0.0.1:1", attempts=2) as client:
+            with pytest.raises(ServiceUnavailable):
+                await client.score(question())
+        return [one["meters"][0]["meter_id"] for one in told]
+
+    assert asyncio.run(ask()) == [f"m{k}" for k in range(20)]
+
+
+@pytest.fixture
+def service(tmp_path: Path, bundle: Path) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(Settings(run_dir=tmp_path), find_champion=lambda: Found("3", bundle)), raise_server_exceptions=False
+    ) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("limit", "most"), [("AT_ONCE", 0), ("BYTES_AT_ONCE", 10)])
+def test_beyond_what_it_can_hold_callers_are_asked_to_come_back(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, limit, most)
+        answer = service.post("/v1/score", json={"meters": question()})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert service.get("/healthz").status_code == 200
+    assert service.post("/v1/score", json={"meters": question()}).status_code == 200
+
+
+def test_keys_that_cannot_be_read_let_nobody_in(tmp_path: Path, bundle: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = keys.add(path, "ada", "admin")
+    app = create_app(Settings(run_dir=tmp_path, api_keys_file=path), find_champion=lambda: Found("1", bundle))
+    with TestClient(app, headers={"Authorization": f"Bearer {key}"}) as client:
+        assert client.get("/v1/meters").status_code == 200
+        path.unlink()
+        answer = client.get("/v1/meters")
+        assert answer.status_code == 503
+        assert str(tmp_path) not in answer.text
+        assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_meters_name_is_a_name_and_nothing_else(service: TestClient, name: str) -> None:
+    told = service.post("/v1/score", json={"meters": question(name)}).json()
+    assert told["meters"][0]["meter_id"] == name
+    for part in ("", "/readings", "/explain?at=2009-01-01T00:00:00Z"):
+        answer = service.get(f"/v1/meters/{quote(name, safe='')}{part}")
+        assert answer.status_code in (404, 422)
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_prometheus_reads_the_metrics_and_no_caller_makes_them_grow(service: TestClient) -> None:
+    def labels() -> set[tuple[str, str]]:
+        return {
+            (sample.name, str(sorted(sample.labels.items())))
+            for family in text_string_to_metric_families(service.get("/metrics").text)
+            for sample in family.samples
+        }
+
+    def ask(tag: str) -> None:
+        service.post("/v1/score", json={"meters": question(tag)})
+        for path in (f"/v1/meters/{tag}", f"/{tag}", f"/v1/meters/{tag}/explain?at=x"):
+            service.get(path)
+        service.request(f"X{tag}".upper(), "/v1/score")
+
+    labels()
+    ask("first")
+    before = labels()
+    for k in range(30):
+        ask(f"other{k}")
+    assert labels() == before
+    assert {"meterwatch_readings_total", "meterwatch_model_info"} <= {name for name, _ in before}
+
+
+def test_a_log_record_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    handlers, level = logging.root.handlers[:], logging.root.level
+    try:
+        configure(Settings())
+        for name in HOSTILE:
+            logging.getLogger("meterwatch.service").error("%s failed", name)
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == len(HOSTILE)
+    assert "\\nERROR forged" in said
+
+
+def test_no_answer_tells_how_the_program_looks_inside(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError(f"{tmp_path}/secret")
+
+    monkeypatch.setattr("serving.jsontext.decode", broken)
+    answer = service.post("/v1/score", json={"meters": question()})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
