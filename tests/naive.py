@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection import slots as code
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.memory import LENGTHS
 from meterwatch.detection.params import HISTORY
-from meterwatch.detection.statistics import DAYS, STATISTICS, WEEKS
+from meterwatch.detection.statistics import DAYS, WEEKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from meterwatch.detection.alarms import Scored
-    from meterwatch.detection.statistics import Statistic, Window
+    from meterwatch.detection.catalogue import Statistic
+    from meterwatch.detection.lookups import Window
 
 HOUR, DAY = 3600, 86_400
 SLOT = 900

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import treelite
 
+from meterwatch.detection.catalogue import SLOW_SERIES_ONLY
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.rounds import Models
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY, suspicious
+from meterwatch.detection.statistics import suspicious
 from training import params, prepared, tracking
 from training.native import BUNDLE, NATIVE, save_forest
 from training.stages import command

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meterwatch.detection import memory as memory_module
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.errors import BundleError
 from meterwatch.detection.events import closed, track
 from meterwatch.detection.forest import Trees
@@ -20,7 +21,6 @@ from meterwatch.detection.params import DetectorParams
 from meterwatch.detection.readings import GAP, SCORED, WARMING_UP, Observation, Readings, Verdicts
 from meterwatch.detection.rounds import Judged, Models, run_rounds
 from meterwatch.detection.sequence import SequenceModel
-from meterwatch.detection.statistics import STATISTICS
 from meterwatch.detection.thresholds import Tail
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.readings import SCORED, STATUSES, Readings
 from meterwatch.detection.rounds import Trace
 from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISMATCH, RESIDUAL, REST, RUN, VOLTAGE
-from meterwatch.detection.statistics import ORDINARY, SLOW_SERIES_ONLY, STATISTICS, suspicious
+from meterwatch.detection.statistics import ORDINARY, suspicious
 from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:

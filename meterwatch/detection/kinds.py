@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.catalogue import STATISTICS, Statistic
 from meterwatch.detection.slots import DEVIATION, MAX, MIN, MISMATCH, REST, RUN, VOLTAGE
-from meterwatch.detection.statistics import STATISTICS, Statistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

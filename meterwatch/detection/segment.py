@@ -7,29 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.kinds import FAST, SUSPICIOUS, kind_of, packed
+from meterwatch.detection.closed_slots import add_deviation, codes_of, judge_slots, latest, write
+from meterwatch.detection.expecting import View, expect
+from meterwatch.detection.kinds import FAST, kind_of, packed
 from meterwatch.detection.memory import NEVER
-from meterwatch.detection.novelty import novel
 from meterwatch.detection.ordering import append
-from meterwatch.detection.params import HOT, SLOT_S, SLOTS_A_DAY
+from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import GAP, SCORED, WARMING_UP
-from meterwatch.detection.sequence import past_inputs, scaled, time_inputs, unscaled, windows
-from meterwatch.detection.slots import DEVIATION, MEAN, decode, encode
-from meterwatch.detection.slotting import FILL, Closing, accumulate, before, close, running_max
-from meterwatch.detection.statistics import (
-    SLOW_SERIES_ONLY,
-    STATISTICS,
-    Window,
-    deviations,
-    lay_out,
-    slot_context,
-    suspicious,
-)
+from meterwatch.detection.slotting import FILL, Closing, before, close, running_max
+from meterwatch.detection.statistics import lay_out, slot_context
 from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from meterwatch.detection.lookups import Window
     from meterwatch.detection.memory import Memory
     from meterwatch.detection.params import DetectorParams
     from meterwatch.detection.rounds import Judged, Models, Trace
@@ -37,11 +29,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
-STALE = 8  # slots: an older judgement of a slot says nothing of a reading
 LONG_ENOUGH = 35  # days of history with which every context is there
 LOWEST, HIGHEST = -6.0, 9.0  # log10 of months that a score may say
-NARROWEST = 0.05  # half width of the band on the scaled axis
-FARTHEST = 100.0  # half widths: beyond says no more
 LONGEST_CADENCE = 3_600
 _SUDDEN = np.array(FAST, np.int16)
 
@@ -55,26 +44,6 @@ class Segment:
     at: Ints  # (n,)
     channels: Floats  # (7, n)
     hashes: NDArray[np.uint32]  # (n,)
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """The segment's readings with power, and what is known of their meters."""
-
-    hot: NDArray[np.void]  # (a,) copies of the meters' records, written back at the end
-    ready: NDArray[np.bool_]  # (a,) the warm-up is over
-    base: Ints  # (a,) first slot of the roll day
-    level: Floats  # (a,) mW
-    first: Ints  # (a,) place of the meter's first reading
-    counts: Ints  # (a,)
-    meter: Ints  # (n,)
-    at: Ints
-    slot: Ints
-    mw: Ints
-    channels: Floats  # (7, n)
-    run: Ints  # readings in a row that were the same
-    previous: Ints  # time of the reading before
-    cadence: Ints
 
 
 def judge_segment(
@@ -95,15 +64,15 @@ def judge_segment(
     resumed, scored = _who_is_judged(view, params, judged, where)
     closing = close(view.hot, view.meter, view.at, view.cadence)
     window, context = _contexts(memory, segment, view, params, closing)
-    residual = _expect(view, models, context, scored, judged, where, trace)
-    codes = _codes(view, closing, residual)
+    residual = expect(view, models, context, scored, judged, where, trace)
+    codes = codes_of(view, closing, residual)
     if window is not None:
-        _deviation_codes(view, codes, closing, context)
-    _write(view, closing, codes)
+        add_deviation(view, codes, closing, context)
+    write(view, closing, codes)
     if window is not None and len(closing.meter):
-        _judge_slots(view, models, params.threshold, window, closing, trace)
+        judge_slots(view, models, params.threshold, window, closing, trace)
     if models.fast is not None and models.slow is not None:
-        slow, why = _latest(view, closing)
+        slow, why = latest(view, closing)
         fast = models.fast.period(np.abs(residual)) - FAST_GIVES
         score = np.clip(np.fmax(fast, slow) - models.offset, LOWEST, HIGHEST)
         judged.score[where] = np.where(scored, score, np.nan)
@@ -122,11 +91,11 @@ def judge_segment(
     memory.hot[segment.active] = view.hot
 
 
-def _view(memory: Memory, segment: Segment, power: NDArray[np.bool_]) -> _View:
+def _view(memory: Memory, segment: Segment, power: NDArray[np.bool_]) -> View:
     hot = memory.hot[segment.active]
     meter, at = segment.meter[power], segment.at[power]
     previous = before(meter, at, hot["last_power_at"])
-    return _View(
+    return View(
         hot=hot,
         ready=hot["level"] > 0,
         base=hot["day"].astype(np.int64) * SLOTS_A_DAY + memory.roll_slot[segment.active],
@@ -144,7 +113,7 @@ def _view(memory: Memory, segment: Segment, power: NDArray[np.bool_]) -> _View:
     )
 
 
-def _who_is_judged(view: _View, params: DetectorParams, judged: Judged, where: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+def _who_is_judged(view: View, params: DetectorParams, judged: Judged, where: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """When each reading's meter last came back from an absence, and which readings get a score."""
     pause = view.at - view.previous
     absent = (view.previous > NEVER) & (pause > np.maximum(params.absence_s, 3 * view.cadence))
@@ -161,7 +130,7 @@ def _who_is_judged(view: _View, params: DetectorParams, judged: Judged, where: I
     return resumed, scored
 
 
-def _carry(view: _View, resumed: Ints) -> None:
+def _carry(view: View, resumed: Ints) -> None:
     """Leave in the meters' records what the next segment needs."""
     hot, took = view.hot, np.flatnonzero(view.counts)
     final = view.first[took] + view.counts[took] - 1
@@ -202,7 +171,7 @@ def _cadence(hot: NDArray[np.void], meter: Ints, at: Ints, previous: Ints) -> In
 
 
 def _contexts(
-    memory: Memory, segment: Segment, view: _View, params: DetectorParams, closing: Closing
+    memory: Memory, segment: Segment, view: View, params: DetectorParams, closing: Closing
 ) -> tuple[Window | None, dict[str, Floats]]:
     """The usual power of each reading's and each closing slot; None where no meter is ready."""
     if not view.ready.any():
@@ -218,160 +187,7 @@ def _contexts(
     return window, {"readings": found[:, :, :n], "slots": found[:, :, n:]}
 
 
-def _expect(
-    view: _View,
-    models: Models,
-    context: dict[str, Floats],
-    scored: NDArray[np.bool_],
-    judged: Judged,
-    where: Ints,
-    trace: Trace | None,
-) -> Floats:
-    """Fill in what is expected; answer each reading's distance from it in half widths of the band, 0 if unready."""
-    if not view.ready.any() or (models.sequence is None and not (trace and trace.want_inputs)):
-        return np.zeros(len(view.at))
-    middle, low, high = _bounds(view, models, context["readings"], trace)
-    if models.sequence is None:
-        return np.zeros(len(view.at))
-    level = view.level[view.meter]
-    own = scaled(view.mw, level)
-    half = np.maximum(np.where(own >= middle, high - middle, middle - low), NARROWEST)
-    residual = np.where(view.ready[view.meter], np.clip((own - middle) / half, -FARTHEST, FARTHEST), 0.0)
-    bounds = [np.rint(unscaled(part, level)) for part in (middle, low, high)]
-    for target, part in zip((judged.expected, judged.lower, judged.upper), bounds, strict=True):
-        target[where] = np.where(scored, part / 1e6, np.nan)
-    excess = (view.mw - np.nan_to_num(bounds[0])).astype(np.int64)
-    judged.energy[where] = np.where(scored, excess * view.cadence // 1000, 0)
-    return residual
-
-
-def _bounds(view: _View, models: Models, context: Floats, trace: Trace | None) -> Floats:
-    """Median, lower and upper bound of each reading on the scaled axis, (3, n); NaN for unready meters."""
-    out = np.full((3, len(view.at)), np.nan)
-    first, counts, cadence = view.first, view.counts, view.cadence.astype(np.float64)
-    time = time_inputs(view.at, (context[0], context[1], context[2]), view.level[view.meter], cadence)
-    judged = np.flatnonzero(view.ready & (counts > 0))
-    # Meters with about as many readings go through the network together.
-    size = np.maximum(1 << np.ceil(np.log2(counts[judged])).astype(np.int64), 16)
-    if len(judged) == 1:
-        size = counts[judged]
-    for length in np.unique(size).tolist():
-        rows = judged[size == length]
-        past_mw = windows(view.hot["past_mw"][rows], view.mw, first[rows], counts[rows], length)
-        past_at = windows(view.hot["past_at"][rows], view.at, first[rows], counts[rows], length)
-        past = past_inputs(past_mw, past_at, view.level[rows], cadence[first[rows]])
-        source = first[rows][:, None] + np.minimum(np.arange(length), counts[rows][:, None] - 1)
-        inputs = np.ascontiguousarray(time[:, source].transpose(1, 0, 2))
-        if trace is not None and trace.want_inputs:
-            target = scaled(view.mw[source], view.level[rows][:, None]).astype(np.float32)
-            trace.past.append((counts[rows], past, inputs, target, view.at[source]))
-        if models.sequence is not None:
-            answer = models.sequence.expect(past, inputs)
-            inside = np.arange(length) < counts[rows][:, None]
-            out[:, source[inside]] = answer.transpose(1, 0, 2)[:, inside]
-    return out
-
-
-def _codes(view: _View, closing: Closing, residual: Floats) -> NDArray[np.int16]:
-    """The closed slots' codes, (series, closings)."""
-    kw, kvar, volt, ampere, *sub = view.channels
-    inside = sub[0] + sub[1] + sub[2]  # watt hours; over the cadence they are power: 1 Wh = 3.6e6 mW s
-    rest = view.mw - np.rint(np.nan_to_num(inside) * 3.6e6 / view.cadence).astype(np.int64)
-    apparent = volt * ampere / 1e3
-    mismatch = np.rint(np.nan_to_num(np.abs(apparent - np.hypot(kw, np.nan_to_num(kvar)))) * 1e6)
-    parts = [
-        view.mw,
-        rest,
-        np.rint(np.nan_to_num(volt) * 1e3).astype(np.int64),
-        np.minimum(mismatch, 1e12).astype(np.int64),
-        np.rint(residual * 1e3).astype(np.int64),
-    ]
-    known = [~np.isnan(kw), ~np.isnan(inside), ~np.isnan(volt), ~np.isnan(apparent), view.ready[view.meter]]
-    return accumulate(view.hot, closing, view.slot, parts, known, view.run)
-
-
-def _deviation_codes(view: _View, codes: NDArray[np.int16], closing: Closing, context: dict[str, Floats]) -> None:
-    """How far each closed slot is from what is usual there, on the scaled axis, in thousandths."""
-    days, weeks = context["slots"][0]
-    unit = view.level[closing.meter]
-    distance = np.abs(scaled(decode(codes[MEAN]), unit) - scaled(np.where(np.isnan(weeks), days, weeks), unit))
-    known = view.ready[closing.meter] & ~np.isnan(distance)
-    codes[DEVIATION, known] = encode(np.rint(distance[known] * 1e3).astype(np.int64))
-
-
-def _write(view: _View, closing: Closing, codes: NDArray[np.int16]) -> None:
-    """Put closed slots' codes where they belong in the day."""
-    series, target = np.arange(len(codes))[:, None], view.hot["hot"]
-    for ahead in range(FILL):
-        fill = np.flatnonzero(closing.slot + ahead < closing.until)
-        place = closing.slot[fill] + ahead - view.base[closing.meter[fill]]
-        fill, place = fill[place >= 0], place[place >= 0]
-        target[closing.meter[fill][None], series, place[None]] = codes[:, fill]
-
-
-def _judge_slots(
-    view: _View, models: Models, threshold: float, window: Window, closing: Closing, trace: Trace | None
-) -> None:
-    """Statistics, forest, weigher and kind for each closed slot of a ready meter, into `closing`."""
-    place = closing.until - 1 - view.base[closing.meter]
-    rows = np.flatnonzero(view.ready[closing.meter] & (place >= 0))
-    if not len(rows):
-        return
-    for k, codes in enumerate(window.codes):
-        codes[:, -HOT:] = view.hot["hot"][:, k]
-    usual = np.empty((4, len(STATISTICS), len(rows))) if trace is not None and trace.want_usual else None
-    features = np.ascontiguousarray(deviations(window, closing.meter[rows], place[rows], usual).T)
-    closing.why[rows] = np.argmax(np.nan_to_num(features, nan=-np.inf), axis=1)
-    if trace is not None:
-        trace.slot_meter.append(closing.meter[rows])
-        trace.slot_at.append(view.at[closing.by[rows]])
-        trace.deviations.append(features.astype(np.float32))
-        if usual is not None:
-            trace.usual.append(usual)
-    if models.forest is None:
-        return
-    looked_at = suspicious(features)
-    seldom = models.forest.score(looked_at[:, SLOW_SERIES_ONLY])
-    if trace is not None:
-        trace.forest.append(seldom)
-    if models.weigher is None or models.slow is None:
-        return
-    hot, meter = view.hot, closing.meter[rows]
-    seen = np.column_stack([looked_at, seldom])
-    raw = models.weigher.score(seen)
-    weighed, hot["peaks"], hot["peak_hour"] = novel(
-        hot["peaks"], hot["peak_hour"], meter, view.at[closing.by[rows]], raw
-    )
-    closing.score[rows] = models.slow.period(weighed)
-    strange = np.flatnonzero(closing.score[rows] - models.offset >= threshold + SUSPICIOUS)
-    if models.kinds is not None and len(strange):
-        some = rows[strange]
-        closing.why[some] = packed(closing.why[some], models.kinds.probable(seen[strange]))
-    if trace is not None:
-        trace.raw.append(raw)
-        trace.weighed.append(weighed)
-
-
-def _latest(view: _View, closing: Closing) -> tuple[Floats, NDArray[np.int16]]:
-    """The score of the newest judged slot at each reading, NaN where there is none or it is stale."""
-    hot, meter = view.hot, view.meter
-    good = np.flatnonzero(~np.isnan(closing.score))
-    score, since, why = hot["slow_score"][meter], hot["slow_slot"][meter], hot["slow_why"][meter]
-    if len(good):
-        index = np.searchsorted(closing.by[good], np.arange(len(meter)), side="right") - 1
-        pick = good[np.maximum(index, 0)]
-        mine = (index >= 0) & (closing.meter[pick] == meter)
-        score = np.where(mine, closing.score[pick], score)
-        since = np.where(mine, closing.slot[pick], since)
-        why = np.where(mine, closing.why[pick], why)
-        tail = good[np.append(closing.meter[good][1:] != closing.meter[good][:-1], True)]
-        owner = closing.meter[tail]
-        hot["slow_score"][owner], hot["slow_slot"][owner] = closing.score[tail], closing.slot[tail]
-        hot["slow_why"][owner] = closing.why[tail]
-    return np.where(view.slot - since <= STALE, score, np.nan), why
-
-
-def _flag(view: _View, anomalous: NDArray[np.bool_]) -> None:
+def _flag(view: View, anomalous: NDArray[np.bool_]) -> None:
     """Mark the slots that an anomalous reading fills: they will not teach what is usual."""
     until = np.maximum((view.at + view.cadence) // SLOT_S, view.slot + 1)
     for ahead in range(FILL):

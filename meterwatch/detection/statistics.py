@@ -9,26 +9,14 @@ absence nor a rare weekday makes all else strange; NaN where there is no context
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.memory import LENGTHS
+from meterwatch.detection.catalogue import STATISTICS
+from meterwatch.detection.lookups import Look, Window
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
-from meterwatch.detection.slots import (
-    DEVIATION,
-    MAX,
-    MEAN,
-    MIN,
-    MISMATCH,
-    MISSING,
-    RESIDUAL,
-    REST,
-    RUN,
-    VOLTAGE,
-    decode,
-)
+from meterwatch.detection.slots import DEVIATION, MEAN, MISSING, RESIDUAL, RUN, VOLTAGE, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,80 +35,11 @@ MANY_TOGETHER = 32  # of meters with a few slots each: what a call costs counts 
 FEW_SLOTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """One number of the trailing `window` slots of a series; `side` +1: suspicious when high, -1: when low."""
-
-    name: str
-    series: int
-    how: str  # mean, max, min, rough (mean absolute step), span (mean of max - min)
-    window: int  # slots
-    side: int
-    log: bool  # compared as a ratio rather than as a difference
-    words: str  # what a person reads
-
-
-def _hours(window: int) -> str:
-    return f"{window * 15} min" if window < 4 else f"{window // 4} h"  # noqa: PLR2004 - an hour has four slots
-
-
-def _catalogue() -> tuple[Statistic, ...]:
-    rows: list[Statistic] = []
-
-    def add(series: int, how: str, windows: tuple[int, ...], side: int, words: str, *, log: bool = True) -> None:
-        word = "high" if side > 0 else "low"
-        name = {
-            MEAN: "consumption" if log and side > 0 else "power",
-            MAX: "peak",
-            MIN: "floor",
-            RUN: "frozen",
-            DEVIATION: "shape",
-            REST: "rest",
-        }.get(series, {VOLTAGE: "voltage", MISMATCH: "mismatch", RESIDUAL: "residual"}.get(series, ""))
-        label = {"rough": "roughness", "span": "span"}.get(how, name)
-        rows.extend(
-            Statistic(f"{label}_{word}_{w * 15}m", series, how, w, side, log, f"{words} over {_hours(w)}")
-            for w in windows
-        )
-
-    add(MEAN, "mean", (1, 2, 4, 8, 16, 48, 96), 1, "more power than usual", log=False)
-    add(MEAN, "mean", (4, 16, 32, 96, 192, 288), -1, "less power than usual")
-    add(MEAN, "mean", (96, 288), 1, "consumption raised")
-    add(MEAN, "rough", (16, 96), 1, "more unsteady than usual")
-    add(MEAN, "rough", (16, 96), -1, "steadier than usual")
-    add(MAX, "max", (4, 16, 32, 96), -1, "nothing switched on")
-    add(MIN, "min", (4, 16, 48, 96), 1, "base load raised")
-    add(MIN, "min", (16, 96), -1, "base load sunk")
-    add(MAX, "span", (4, 16), 1, "more switching than usual")
-    add(MAX, "span", (4, 16), -1, "less switching than usual")
-    add(RUN, "mean", (1,), 1, "the same reading again and again")
-    add(DEVIATION, "mean", (16, 32, 96), 1, "an unusual course of the day")
-    add(REST, "mean", (1, 16), -1, "sub-meters above the total", log=False)
-    add(REST, "mean", (16, 96), 1, "more outside the sub-meters than usual", log=False)
-    add(VOLTAGE, "mean", (1, 4), -1, "low voltage", log=False)
-    add(VOLTAGE, "mean", (1,), 1, "high voltage", log=False)
-    add(MISMATCH, "mean", (1, 4), 1, "power does not fit voltage and current")
-    add(RESIDUAL, "mean", (1, 4, 16), 1, "above the expected", log=False)
-    add(RESIDUAL, "mean", (4, 16), -1, "below the expected", log=False)
-    return tuple(rows)
-
-
-STATISTICS = _catalogue()
 # Two sides of one number are measured once: series, how, window, log.
 _MEASURES = list(dict.fromkeys((s.series, s.how, s.window, s.log) for s in STATISTICS))
 _MEASURE_OF = np.array([_MEASURES.index((s.series, s.how, s.window, s.log)) for s in STATISTICS])
 _SIDES = np.array([s.side for s in STATISTICS], np.float64)
 ORDINARY = 1.0  # robust deviations up to which nothing is suspicious
-SLOW_SERIES_ONLY = np.array([s.series != RESIDUAL for s in STATISTICS])  # what there is before a sequence model
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The slot series of some meters laid out for look-ups: history, then the slots since the profile changed."""
-
-    codes: list[NDArray[np.int16]]  # per series (m, length + HOT)
-    usable: NDArray[np.bool_]  # (m, HISTORY + HOT) False: anomalous, and not accepted as the new normal
-    level: Floats  # (m,) the meter's usual power, mW
 
 
 def lay_out(
@@ -207,7 +126,7 @@ def _block(
     row = np.arange(len(m))[:, None, None]
     usable = some.usable[row, np.minimum(HISTORY + places, some.usable.shape[1] - 1)]
     usable[:, :, 0] = True
-    look = _Look(some, places)
+    look = Look(some, places)
     values = np.empty((len(_MEASURES), *places.shape))
     floors = np.empty((len(_MEASURES), len(m)))
     for i, (series, how, window_slots, log) in enumerate(_MEASURES):
@@ -249,89 +168,6 @@ def _floor(series: int, level: Floats) -> Floats | float:
     if series == RESIDUAL:
         return 50.0  # a twentieth of the band's half width, in thousandths
     return 0.05 * level
-
-
-class _Look:
-    """Looks statistics up at places of some meters' series; what several of them share is made once."""
-
-    def __init__(self, window: Window, places: NDArray[np.int64]) -> None:
-        self._window = window
-        self._places = places  # (meters, width, lags), counted from the newest change of the profile
-        self._tables: dict[tuple[int, str], NDArray[np.int64]] = {}
-        self._flat: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]] = {}
-        self._known: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
-
-    def _span(self, length: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Flat places of a window's end and begin in running sums over `length` + HOT slots, and if it is inside."""
-        if (length, w) not in self._flat:
-            width = length + HOT + 1
-            places = np.minimum(length + self._places, width - 2)
-            inside = places + 1 >= w
-            end = np.arange(len(places))[:, None, None] * width + np.maximum(places, -1) + 1
-            self._flat[length, w] = (end, np.where(inside, end - w, end), inside)
-        return self._flat[length, w]
-
-    def _count(self, k: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """How many slots of the window are known, and where they are enough."""
-        if (k, w) not in self._known:
-            end, begin, inside = self._span(LENGTHS[k], w)
-            count = _table(self._window, self._tables, k, "count").ravel()
-            known = count.take(end) - count.take(begin)
-            self._known[k, w] = (known, inside & (2 * known >= w))
-        return self._known[k, w]
-
-    def up(self, k: int, how: str, w: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """The statistic with its window ending at the places, and where at least half of its slots are known."""
-        end, begin, _ = self._span(LENGTHS[k], w)
-        known, valid = self._count(k, w)
-        if how in ("max", "min"):
-            levels = w.bit_length() - 1
-            table = _table(self._window, self._tables, k, f"{how}{levels}")
-            row = np.arange(len(table))[:, None, None]  # these tables are one shorter a meter
-            last = end - row - 1
-            code = table.ravel().take(np.maximum(last, 0))
-            if w != 1 << levels:
-                first = np.where(valid, last - w + (1 << levels), np.maximum(last, 0))
-                pick = np.maximum if how == "max" else np.minimum
-                code = pick(code, table.ravel().take(first))
-            return decode(code.astype(np.int16)).astype(np.float64), valid & (np.abs(code) != -int(MISSING))
-        table = _table(self._window, self._tables, k, how).ravel()
-        return (table.take(end) - table.take(begin)) / np.maximum(known, 1), valid
-
-
-def _table(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: int, how: str) -> NDArray[np.int64]:
-    """Running sums (m, width + 1), or sliding extremes over 2**level slots (m, width); made once a call."""
-    if (k, how) in tables:
-        return tables[k, how]
-    codes = window.codes[k]
-    if how[:3] in ("max", "min"):
-        level = int(how[3:])
-        if level == 0:
-            edge = -32_768 if how[:3] == "max" else 32_768  # a missing slot is never the extreme
-            table = np.where(codes == MISSING, edge, codes.astype(np.int64))
-        else:
-            half = _table(window, tables, k, f"{how[:3]}{level - 1}")
-            step = 1 << (level - 1)
-            pick = np.maximum if how[:3] == "max" else np.minimum
-            table = half.copy()
-            table[:, step:] = pick(half[:, step:], half[:, :-step])
-    else:
-        present = codes != MISSING
-        if how == "count":
-            steps = present.astype(np.int64)
-        elif how == "mean":
-            steps = decode(codes)
-        elif how == "rough":
-            power = decode(codes)
-            steps = np.zeros_like(power)
-            both = present[:, 1:] & present[:, :-1]
-            steps[:, 1:] = np.where(both, np.abs(power[:, 1:] - power[:, :-1]), 0)
-        else:  # span
-            steps = decode(codes) - decode(window.codes[MIN])
-        table = np.zeros((codes.shape[0], codes.shape[1] + 1), np.int64)
-        np.cumsum(steps, axis=1, out=table[:, 1:])
-    tables[k, how] = table
-    return table
 
 
 def _quartiles(values: Floats, least: int) -> Floats:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.detector import FILES, KINDS, MANIFEST, Detector, bundle_hash, seal
 from meterwatch.detection.errors import BundleError
 from meterwatch.detection.kinds import FAST, words
 from meterwatch.detection.params import DetectorParams
 from meterwatch.detection.readings import Readings
-from meterwatch.detection.statistics import STATISTICS
 from tests.households import household
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.faults import inject_one
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import SCORED, STATUSES
 from meterwatch.detection.segment import LOWEST
-from meterwatch.detection.statistics import STATISTICS
 from tests.streams import DAY, KINDS, NUMBERS, Caller, Kind, Stream, dirty, mixed, one_meter, past
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.events import JOULES_A_KWH, severity, track
 from meterwatch.detection.kinds import FAST, WORDS, kind_of, packed, statistic_of, words
 from meterwatch.detection.memory import Memory
-from meterwatch.detection.statistics import STATISTICS
 from tests import naive
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.explanation import DIGITS, SLOT_MIN, Explanation, explain
 from meterwatch.detection.faults import inject_one
 from meterwatch.detection.readings import SCORED, STATUSES
 from meterwatch.detection.rounds import Trace
-from meterwatch.detection.statistics import ORDINARY, SLOW_SERIES_ONLY, STATISTICS, suspicious
+from meterwatch.detection.statistics import ORDINARY, suspicious
 from tests.streams import DAY, KINDS, Caller, Kind, Stream, dirty, one_meter, past
 
 if TYPE_CHECKING:

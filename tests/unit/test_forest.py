@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 
+from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.forest import Trees
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY, STATISTICS
 from training.forest import fit_forest, save_trees
 
 if TYPE_CHECKING:

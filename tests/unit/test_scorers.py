@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.events import severity
 from meterwatch.detection.params import RECEPTIVE
 from meterwatch.detection.sequence import PAST_INPUTS, TIME_INPUTS
-from meterwatch.detection.statistics import SLOW_SERIES_ONLY, STATISTICS
 from training.seed_3sigma import deviations
 
 if TYPE_CHECKING:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.catalogue import STATISTICS
+from meterwatch.detection.lookups import Window
 from meterwatch.detection.memory import LENGTHS
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
 from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISSING, RESIDUAL, RUN, SERIES, VOLTAGE, encode
-from meterwatch.detection.statistics import DAYS, STATISTICS, WEEKS, Window, deviations, lay_out, slot_context
+from meterwatch.detection.statistics import DAYS, WEEKS, deviations, lay_out, slot_context
 from tests import naive
 
 LEVELS = np.array([400_000, 2_000])  # mW
