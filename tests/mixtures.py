@@ -71,7 +71,7 @@ class Mixture:
 
     Args:
         seed: of all choices.
-        over: ends the records once it is set.
+        over: ends the records once it is set, with a plain one of each meter.
 
     `expected` counts, of the records taken so far, the readings `stored`, the `duplicates`, and the refused ones by
     their reason. The topic must have several partitions, or `no_key` is none.
@@ -85,8 +85,6 @@ class Mixture:
 
     def __iter__(self) -> Iterator[Record]:
         for outcome, record in self._mixed():
-            if self._over.is_set():
-                return
             self.expected[outcome] += 1
             self.taken.append(record)
             yield record
@@ -97,6 +95,9 @@ class Mixture:
         sent: dict[bytes, list[Record]] = {}
         held: list[tuple[int, Record]] = []  # late ones, and when they come
         for number in itertools.count():
+            if self._over.is_set():
+                yield from (("stored", next(meter)) for meter in meters)  # after what nothing is left open
+                return
             while held and held[0][0] <= number:
                 yield "stored", held.pop(0)[1]
             reading = next(rng.choice(meters))
