@@ -49,7 +49,7 @@ def _connection(path: Path) -> sqlite3.Connection:
     if getattr(_local, "identity", None) != identity:
         if hasattr(_local, "db"):
             _local.db.close()
-            del _local.db
+            del _local.db, _local.identity  # there is none until the next one is open
         try:
             migrate(path)
         except DatabaseError as error:  # readers know one kind of error

@@ -13,9 +13,22 @@ if TYPE_CHECKING:
 
 ROWS = 20_000  # of a piece: the write lock is held for less than a tenth of a second
 METERS = 2_000  # looked at for a piece
+FEW, PAUSE = 32, 7 * 86_400  # readings that prove nothing yet, and seconds
 _DOOMED = (
     "CREATE TEMPORARY TABLE doomed (meter_id TEXT, at INTEGER, partition INTEGER, PRIMARY KEY (meter_id, at)) "
     "WITHOUT ROWID"
+)
+# The newest reading counts. But where it and a few others stand alone behind a long pause, a clock may be wrong for a
+# while, and what came before the pause counts until there are more.
+_CHOOSE = (
+    f"INSERT INTO temp.doomed WITH due AS MATERIALIZED ("  # noqa: S608 - numbers
+    f"SELECT meter_id, CASE WHEN at - before_few > {PAUSE} THEN before_few ELSE at END - {{keep}} AS least FROM ("
+    "SELECT s.meter_id, s.at, (SELECT at FROM power_data WHERE meter_id = s.meter_id AND at <= s.at "
+    f"ORDER BY at DESC LIMIT 1 OFFSET {FEW}) AS before_few FROM hot_states AS s "
+    "WHERE s.rowid > {first} AND s.rowid <= {last} "
+    "AND EXISTS (SELECT 1 FROM power_data WHERE meter_id = s.meter_id AND at < s.at - {keep}))) "
+    "SELECT p.meter_id, p.at, p.partition FROM due CROSS JOIN power_data AS p "
+    "ON p.meter_id = due.meter_id AND p.at < due.least LIMIT {rows}"
 )
 _KEYS = "(meter_id, at) IN (SELECT meter_id, at FROM temp.doomed)"
 # A state is of use as long as every reading after it is kept.
@@ -28,7 +41,7 @@ _LEFT = pa.schema([("topic_id", pa.string()), ("topic", pa.string()), ("partitio
 
 
 class Retention:
-    """Goes round the meters, from one piece to the next. A meter's limit counts from its own newest reading.
+    """Goes round the meters, from one piece to the next. A meter's limit counts from its own last reading in order.
 
     So what is deleted follows from the records and from nothing else; the wall clock is never asked.
     """
@@ -60,11 +73,7 @@ class Retention:
         if not self._awake:
             return False
         self._db.execute("DELETE FROM temp.doomed")
-        self._db.execute(
-            "INSERT INTO temp.doomed SELECT p.meter_id, p.at, p.partition FROM hot_states AS s "  # noqa: S608 - numbers
-            f"CROSS JOIN power_data AS p ON p.meter_id = s.meter_id AND p.at < s.at - {keep_s} "
-            f"WHERE s.rowid > {self._after} AND s.rowid <= {self._after + METERS} LIMIT {ROWS}"
-        )
+        self._db.execute(_CHOOSE.format(keep=keep_s, first=self._after, last=self._after + METERS, rows=ROWS))
         found = self._db.query("SELECT partition, count(*) FROM temp.doomed GROUP BY partition", _COUNTS)
         counts = dict(zip(found["partition"].to_pylist(), found["rows"].to_pylist(), strict=True))
         if counts:

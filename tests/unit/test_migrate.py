@@ -120,6 +120,30 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         migrate(file)
 
 
+def test_a_reader_refuses_what_a_writer_does(tmp_path: Path) -> None:
+    """With the same words, and the file is left as it is."""
+    file, good = tmp_path / "m.db", Settings(run_dir=tmp_path)
+    migrate(file)
+    migrate(tmp_path / "meterwatch.db")
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("INSERT INTO schema_version VALUES (999, 'future', 0)")
+    with queries.reading(good) as db:
+        assert queries.ledger(db) == []
+    with (
+        pytest.raises(sqlite3.DatabaseError, match="has schema 999"),
+        queries.reading(Settings(database_url=f"sqlite:///{file}")),
+    ):
+        pytest.fail("it was opened")
+    with queries.reading(good) as db:
+        assert queries.ledger(db) == []
+    file.write_bytes(b"not a database at all" * 100)
+    with (
+        pytest.raises(sqlite3.DatabaseError, match=r"m\.db is damaged"),
+        queries.reading(Settings(database_url=f"sqlite:///{file}")),
+    ):
+        pytest.fail("it was opened")
+
+
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" + bytes(range(256)) * 20])
 def test_a_corrupt_file_is_named_and_kept(tmp_path: Path, content: bytes) -> None:
     """What is not a database is never overwritten."""

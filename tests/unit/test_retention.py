@@ -104,15 +104,29 @@ def test_a_meter_s_limit_is_its_own_and_sums_and_events_stay(tmp_path: Path) -> 
     before = stream.rows("SELECT meter_id, sum(readings) FROM rollups WHERE period = 'day' GROUP BY 1",
                          {"m": TEXT, "n": NUMBER})  # fmt: skip
     stream.take([("on", DAY + 60 * k, 30.0 if k < 40 else 1.0) for k in range(100)], 40)
-    stream.take([("on", 9 * DAY, 1.0)], 140)
+    stream.take([("on", 9 * DAY + 60 * k, 1.0) for k in range(40)], 140)
     rest(stream)
     assert stream.rows("SELECT meter_id, count(*), min(at) FROM power_data GROUP BY 1",
-                       {"m": TEXT, "n": NUMBER, "at": NUMBER}) == [("on", 1, 9 * DAY), ("silent", 40, 0)]  # fmt: skip
+                       {"m": TEXT, "n": NUMBER, "at": NUMBER}) == [("on", 40, 9 * DAY), ("silent", 40, 0)]  # fmt: skip
     after = stream.rows("SELECT meter_id, sum(readings) FROM rollups WHERE period = 'day' GROUP BY 1",
                         {"m": TEXT, "n": NUMBER})  # fmt: skip
-    assert after == [("on", 101), *before]
+    assert after == [("on", 140), *before]
     assert stream.rows("SELECT count(*) FROM events WHERE meter_id = 'on'", {"n": NUMBER}) == [(1,)]
-    assert books(stream) == (41, 100)
+    assert books(stream) == (80, 100)
+
+
+def test_a_clock_that_is_wrong_for_a_while_costs_no_reading(tmp_path: Path) -> None:
+    """A few readings far ahead prove nothing; when more follow, time has really passed."""
+    stream = Stream(tmp_path / "m.db", DAY)
+    stream.take([("a", 60 * k, 1.0) for k in range(2000)])
+    rest(stream)
+    assert books(stream) == (1441, 559)
+    stream.take([("a", 100 * DAY + 60 * k, 1.0) for k in range(32)], 2000)
+    rest(stream)
+    assert books(stream) == (1441 + 32, 559)
+    stream.take([("a", 100 * DAY + 60 * 32, 1.0)], 2032)
+    rest(stream)
+    assert books(stream) == (33, 2000)
 
 
 def test_nothing_is_pruned_without_a_limit(tmp_path: Path) -> None:
