@@ -248,8 +248,10 @@ def test_after_a_failure_batches_are_left_alone(stream: Stream, dump: Dump) -> N
 
     good, stream.ask = stream.ask, fails
     before = dump(stream.store)
-    frame: Any = SimpleNamespace(toArrow=lambda: parsed([("a", 60, 1.0)]))
+    frame: Any = SimpleNamespace(toArrow=lambda: parsed([("a", 60, 1.0)]).append_column("size", pa.array([4])))
     stream.batches(frame, 0)
+    with pytest.raises(OSError, match="no more"):
+        stream.batches.finish()
     assert stream.batches.failure is fault
     stream.ask = good
     stream.batches(frame, 1)

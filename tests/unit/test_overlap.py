@@ -33,6 +33,8 @@ class Gates:
         monkeypatch.setattr(stream.store, "commit", self._write)
 
     def _ask(self, request: pa.Table) -> pa.Table:
+        if not request.num_rows:  # who answers?
+            return judge(request)
         self.asked += 1
         assert self.asking.acquire(timeout=60)
         return judge(request)

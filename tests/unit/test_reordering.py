@@ -202,6 +202,7 @@ def test_a_new_topic_lets_go_what_waited_from_the_old_one(tmp_path: Path) -> Non
     assert [rows["id"][name] for name in ("next_offset", "stored", "rejected", "held")] == [4, 3, 1, 0]
     assert stream.store.sources_waiting() == []
     new.take(parsed([("a", 10**9 + 60, 1.0)]))
+    new.finish()
     assert [row["held"] for row in stream.store.ledger("first").to_pylist()] == [0, 1]
 
 
