@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     spark_master: str = Field("local[*]", min_length=1, description="The Spark master.")
     stream_metrics_port: int = Field(0, ge=0, le=65535, description="The stream's Prometheus port; 0 for none.")
     trigger_seconds: float = Field(
-        0.5, ge=0, allow_inf_nan=False, description="Least time between two micro-batches; 0: no pause."
+        0.2, ge=0, allow_inf_nan=False, description="Least time between two micro-batches; 0: no pause."
     )
     max_offsets_per_trigger: int = Field(200_000, ge=1, description="Most records in a micro-batch.")
     timezone: str = Field(

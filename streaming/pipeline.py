@@ -188,6 +188,7 @@ def _read(
             beat(settings, STREAM)
             stop.wait(0.01)
         batches.ending = True
+        stop.set()  # nobody waits any longer for a service that is away
         with batches.running:  # Spark is not disturbed in what it parses, which then is left alone
             pass
         query.stop()
@@ -197,7 +198,7 @@ def _read(
         _raise_failure(batches, None)
         raise StreamError(f"Spark ended: {_first_line(str(error))}") from error
     finally:
-        stop.set()  # nobody waits any longer for a service that is away
+        stop.set()
         batches.close()
 
 
@@ -214,13 +215,11 @@ def _lag(query: StreamingQuery, batches: Batches, topic: Topic) -> dict[int, int
 
 
 def _raise_failure(batches: Batches, query: StreamingQuery | None) -> None:
-    if isinstance(batches.failure, Stopped):
-        return
     if isinstance(batches.failure, AnswerError):
         raise StreamError(str(batches.failure)) from batches.failure
     if isinstance(batches.failure, SPARK_ENDED):
         raise StreamError(f"Spark ended: {_first_line(str(batches.failure))}") from batches.failure
-    if batches.failure is not None:
+    if batches.failure is not None and not isinstance(batches.failure, Stopped):
         raise batches.failure
     if query is not None and (error := query.exception()) is not None:
         raise StreamError(f"Spark ended: {_first_line(str(error))}") from error
