@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from serving.metrics import Metrics
 
 PIECE = 20_000  # readings: more in one call are no faster, and leave the process larger for good
+PIECE_METERS = 256
+CORES = 2  # that one request keeps busy: the arithmetic lets other threads run
 AT_ONCE = 256  # readings that small questions are put together to: some milliseconds of work
 _NUMBERS = ("status", "score", "threshold", "anomalous", "expected_kw", "lower_kw", "upper_kw")
 
@@ -37,10 +42,16 @@ def judge(question: Question, model: Model, metrics: Metrics) -> Observation:
         Problem: 422, a state or profile is damaged or foreign.
     """
     begun = time.perf_counter()
-    pieces = [_observe(piece, model) for piece in _pieces(question)]
+    parts = list(_pieces(question))
+    pieces = [_observe(parts[0], model)] if len(parts) == 1 else list(_pool().map(_observe, parts, repeat(model)))
     observed = pieces[0] if len(pieces) == 1 else _joined(pieces)
     metrics.scored(question.readings, observed, time.perf_counter() - begun)
     return observed
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(CORES, thread_name_prefix="judging")
 
 
 def _observe(question: Question, model: Model) -> Observation:
@@ -60,15 +71,16 @@ def _nothing() -> Observation:
 
 
 def _pieces(question: Question) -> Iterator[Question]:
-    """Runs of meters with about `PIECE` readings; a single meter is never divided."""
+    """Runs of meters, not many, with about `PIECE` readings; a single meter is never divided."""
     meters, meter = len(question.meter_ids), question.readings.meter
-    if len(meter) <= PIECE:
+    if len(meter) <= PIECE and meters <= PIECE_METERS:
         yield question
         return
     bounds = np.searchsorted(meter, np.arange(meters + 1))
     first = 0
     while first < meters:
         last = max(int(np.searchsorted(bounds, bounds[first] + PIECE, side="right")) - 1, first + 1)
+        last = min(last, first + PIECE_METERS)
         part = slice(bounds[first], bounds[last])
         readings = question.readings
         yield Question(

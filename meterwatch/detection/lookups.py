@@ -33,8 +33,15 @@ class Look:
         self._window = window
         self._places = places  # (meters, width, lags), counted from the newest change of the profile
         self._tables: dict[tuple[int, str], NDArray[np.int64]] = {}
+        self._empty: dict[int, bool] = {}
         self._flat: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]] = {}
         self._known: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.bool_]]] = {}
+
+    def is_empty(self, k: int) -> bool:
+        """Whether none of the meters has any of a series: most measure their power alone."""
+        if k not in self._empty:
+            self._empty[k] = bool((self._window.codes[k] == MISSING).all())
+        return self._empty[k]
 
     def _span(self, length: int, w: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
         """Flat places of a window's end and begin in running sums over `length` + HOT slots, and if it is inside."""
@@ -95,15 +102,22 @@ def _table(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: 
         if how == "count":
             steps = present.astype(np.int64)
         elif how == "mean":
-            steps = decode(codes)
+            steps = _decoded(window, tables, k)
         elif how == "rough":
-            power = decode(codes)
+            power = _decoded(window, tables, k)
             steps = np.zeros_like(power)
             both = present[:, 1:] & present[:, :-1]
             steps[:, 1:] = np.where(both, np.abs(power[:, 1:] - power[:, :-1]), 0)
         else:  # span
-            steps = decode(codes) - decode(window.codes[MIN])
+            steps = _decoded(window, tables, k) - _decoded(window, tables, MIN)
         table = np.zeros((codes.shape[0], codes.shape[1] + 1), np.int64)
         np.cumsum(steps, axis=1, out=table[:, 1:])
     tables[k, how] = table
     return table
+
+
+def _decoded(window: Window, tables: dict[tuple[int, str], NDArray[np.int64]], k: int) -> NDArray[np.int64]:
+    """A series in thousandths, (m, width); made once a call."""
+    if (k, "decoded") not in tables:
+        tables[k, "decoded"] = decode(window.codes[k])
+    return tables[k, "decoded"]

@@ -207,10 +207,14 @@ def _read_profile(
             if form == _AS_MEAN:
                 series[k][i] = series[MEAN][i, -length:]
                 continue
-            odd = int(form == _HALVED_PAIRS)
+            odd, row = int(form == _HALVED_PAIRS), series[k][i]
             count = length // 2 + odd if form else length
             values = np.frombuffer(body, "<i2", count, place)
-            series[k][i] = np.repeat(values, 2)[odd : length + odd] if form else values
+            if form == _WHOLE:
+                row[:] = values
+            else:
+                row[odd : length - odd].reshape(-1, 2)[:] = values[odd : count - odd, None]
+                row[:odd], row[length - odd :] = values[:odd], values[count - odd :]
             place += 2 * count
     except (IndexError, ValueError):  # sealed well, but shorter than what it says it holds
         raise StateError(meter_id, "profile", "has a wrong length") from None

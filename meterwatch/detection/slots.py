@@ -22,6 +22,7 @@ MEAN, MAX, MIN, RUN, DEVIATION, REST, VOLTAGE, MISMATCH, RESIDUAL = range(len(SE
 
 _VALUES = np.rint(np.sinh(np.arange(-32_768, 32_768) / STEPS) * UNIT).clip(-1e13, 1e13).astype(np.int64)
 _VALUES[0] = 0  # MISSING adds nothing to a sum
+_VALUES = np.roll(_VALUES, 32_768)  # by a code's bits as an unsigned number
 
 
 def encode(values: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -33,5 +34,5 @@ def encode(values: NDArray[np.int64]) -> NDArray[np.int16]:
 
 def decode(codes: NDArray[np.int16]) -> NDArray[np.int64]:
     """Whole thousandths of each code; MISSING gives 0."""
-    values: NDArray[np.int64] = _VALUES[codes.astype(np.int32) + 32_768]
+    values: NDArray[np.int64] = _VALUES.take(codes.view(np.uint16))
     return values

@@ -31,7 +31,7 @@ _OF_DAYS, _OF_WEEKS = np.searchsorted(LAGS, DAYS), np.searchsorted(LAGS, WEEKS)
 LEAST_CONTEXT = 10  # values: four periods with two or three neighbours each
 CLIP = 50.0  # robust deviations beyond say no more
 TOGETHER = 2  # meters laid out at a time: their tables stay in the processor's cache
-MANY_TOGETHER = 32  # of meters with a few slots each: what a call costs counts for more
+MANY_TOGETHER = 64  # of meters with a few slots each: what a call costs counts for more
 FEW_SLOTS = 4
 
 
@@ -130,11 +130,14 @@ def _block(
     values = np.empty((len(_MEASURES), *places.shape))
     floors = np.empty((len(_MEASURES), len(m)))
     for i, (series, how, window_slots, log) in enumerate(_MEASURES):
+        floors[i] = 0.1 if log else _floor(series, level)
+        if look.is_empty(series):
+            values[i] = np.nan
+            continue
         raw, valid = look.up(series, how, window_slots)
         if log:
             raw = np.sign(raw) * np.log1p(np.abs(raw) / _unit(series, level)[:, None, None])
         values[i] = np.where(valid & usable, raw, np.nan)
-        floors[i] = 0.1 if log else _floor(series, level)
     near = values[:, owner[:, None], column[:, None] + np.arange(3)]
     now, floors = np.ascontiguousarray(near[:, :, 1, 0]), floors[:, owner]
     contexts = [_quartiles(near.take(lags, axis=3).reshape(*now.shape, -1), LEAST_CONTEXT)
