@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from serving.metrics import Metrics
 
 PIECE = 20_000  # readings: more in one call are no faster, and leave the process larger for good
-PIECE_METERS = 256
+PIECE_METERS = 1_000
 CORES = 2  # that one request keeps busy: the arithmetic lets other threads run
 AT_ONCE = 256  # readings that small questions are put together to: some milliseconds of work
 _NUMBERS = ("status", "score", "threshold", "anomalous", "expected_kw", "lower_kw", "upper_kw")

@@ -18,6 +18,7 @@ from meterwatch.storage.meters import MeterStore
 from streaming import scoring
 from streaming.batches import Batches
 from streaming.ledger import Topic
+from streaming.metrics import OUTCOMES
 from streaming.scoring import AnswerError
 
 if TYPE_CHECKING:
@@ -191,6 +192,23 @@ def test_late_duplicate_and_conflict_are_told_apart(stream: Stream) -> None:
         ("a", 180, "gap"),
         ("b", 60, "warming_up"),
     ]
+
+
+def test_every_outcome_is_counted(stream: Stream) -> None:
+    """In the metrics each record once, by its verdict or its reason; in the ledger late, gaps and conflicts too."""
+    stream.take([("a", 0, 1.0), ("a", 120, None), ("a", 60, 3.0)])
+    stream.take([("a", 60, 3.0), ("a", 60, 4.0), ("a", None, None), *(("b", 60 * k, 1.0) for k in range(21))], 3)
+    (row,) = stream.store.ledger("first").to_pylist()
+    assert (row["late"], row["gaps"], row["conflicts"], row["duplicates"]) == (1, 1, 1, 1)
+    found = {
+        sample.labels["outcome"]: sample.value
+        for metric in stream.batches.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "meterwatch_readings_total"
+    }
+    expected = {"scored": 1, "warming_up": 21, "gap": 1, "late": 1, "duplicate": 1, "conflict": 1, "bad_fields": 1}
+    assert {name: count for name, count in found.items() if count} == expected
+    assert set(OUTCOMES) == set(found)
 
 
 def test_records_below_the_ledger_are_skipped(stream: Stream, dump: Dump) -> None:

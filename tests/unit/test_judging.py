@@ -44,13 +44,18 @@ def told(model: Model, asked: Question) -> bytes:
     return jsontext.encode(asked, judge(asked, model, Metrics()), model.version)
 
 
-@given(counts=st.lists(st.integers(0, 2000), min_size=1, max_size=6), piece=st.integers(1, 3000))
+@given(
+    counts=st.lists(st.integers(0, 2000), min_size=1, max_size=6),
+    piece=st.integers(1, 3000),
+    meters=st.integers(1, 6),
+)
 @settings(max_examples=15, deadline=None)
-def test_pieces_are_the_whole(model: Model, counts: list[int], piece: int) -> None:
+def test_pieces_are_the_whole(model: Model, counts: list[int], piece: int, meters: int) -> None:
     asked = question({f"m{k}": count for k, count in enumerate(counts)})
     whole = told(model, asked)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "PIECE", piece)
+        patch.setattr(judging, "PIECE_METERS", meters)
         assert told(model, asked) == whole
 
 
