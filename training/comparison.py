@@ -37,6 +37,7 @@ _GROUPS = {
     "delay_h_": "by_kind_delay_h",
     "pinball_": "pinball",
     "kind_": "kind_told",
+    "lasting_": "lasting",
 }
 
 

@@ -22,7 +22,7 @@ from meterwatch.detection.errors import DataError
 from meterwatch.detection.evaluation import coverage, pinball, recall_at_budgets, summary
 from meterwatch.detection.faults import inject_many
 from meterwatch.detection.rounds import Trace
-from training import comparison, confusion, figures, prepared, seed_3sigma, tracking
+from training import acceptance, comparison, confusion, figures, prepared, seed_3sigma, tracking
 from training.checks import cadence_s
 from training.native import BUNDLE
 from training.params import load
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meterwatch.detection.faults import Label
-    from meterwatch.detection.readings import Event, Verdicts
+    from meterwatch.detection.readings import Event, Observation, Verdicts
     from training.params import Evaluate
     from training.prepared import Prepared
 
@@ -45,7 +45,7 @@ REPORTS = Path("data/reports")
 EVALUATION = REPORTS / "evaluation.json"  # every figure of every detector
 METRICS = REPORTS / "metrics"  # the few that one compares, a file a detector: `dvc metrics show` makes them rows
 PLOTS = REPORTS / "plots"
-MADE = ("kinds.csv", "recall_by_budget.csv", "recall_by_kind.csv")  # of the plots, by this stage
+MADE = ("kinds.csv", "lasting.csv", "recall_by_budget.csv", "recall_by_kind.csv")  # of the plots, by this stage
 COMPARED = ("recall", "false_alarms_a_month", "precision", "delay_h", "vus_pr", "shipped_recall",
             "shipped_false_alarms_a_month", "coverage", "ordinary_false_alarms_a_month", "kind_right")  # fmt: skip
 OURS = "meterwatch"
@@ -66,10 +66,15 @@ class Judged:
     events: Sequence[Event]
 
 
+def known_before(detector: Detector, data: Prepared) -> Observation:
+    """What the detector knows of the meter when the evaluation months begin."""
+    before = data.part("train", "calibrate")
+    return detector.observe([before.meter_id], [None], [None], together([before]))
+
+
 def judge(detector: Detector, data: Prepared, told: Evaluate) -> tuple[Judged, list[Judged]]:
     """The evaluation months as they are, and filled with faults, each from the state that the months before left."""
-    before, months = data.part("train", "calibrate"), data.part("evaluate")
-    known = detector.observe([before.meter_id], [None], [None], together([before]))
+    known, months = known_before(detector, data), data.part("evaluate")
 
     def one(series: Series, labels: Sequence[Label]) -> Judged:
         trace = Trace()
@@ -156,6 +161,8 @@ def main() -> None:
         threshold, budget = detector.params.threshold, told.evaluate.budget
         found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, budget)
         found[OURS] |= expectation(clean, threshold)
+        lasting = acceptance.changes(detector, known_before(detector, data), data.part("evaluate"))
+        found[OURS] |= {name: round(value, _DIGITS) for name, value in acceptance.figures(lasting).items()}
         table = sum((confusion.told(copy.labels, copy.events) for copy in copies), Counter())
         found[OURS] |= {name: round(value, _DIGITS) for name, value in confusion.figures(table).items()}
         curves = {
@@ -163,12 +170,14 @@ def main() -> None:
             for name, meters in scored.items()
         }
         _tables(found, curves, evaluated_on(copies, budget))
+        _write(PLOTS / "lasting.csv", ["kind", "size", "day", "score"], acceptance.rows(lasting))
         _write(PLOTS / "kinds.csv", ["injected", "told"], [list(pair) for pair in sorted(table.elements())])
         comparison.log(run, found, {name: (CURVE_BUDGETS, recall) for name, recall in curves.items()}, counts, budget)
         seed = scored[seed_3sigma.NAME][0].score > told.seed_3sigma.k
         for name, figure in comparison.scatters(clean, copies[0], seed).items():
             run.figure(figure, name)
         run.figure(figures.kinds_told(table), "kinds_told")
+        run.figure(figures.lasting(acceptance.rows(lasting), threshold), "lasting_changes")
         for path in (EVALUATION, *sorted(PLOTS / name for name in MADE)):
             run.file(path, "reports")
         for name, values in found.items():

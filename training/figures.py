@@ -142,6 +142,18 @@ def kinds_told(table: Mapping[tuple[str, str], int]) -> Figure:
     return figure
 
 
+def lasting(rows: Sequence[Sequence[str]], threshold: float) -> Figure:
+    """The highest score of each day of lasting changes: rows of kind, size, day and score, a line a kind and size."""
+    figure, axes = _axes("Lasting changes, day by day", "day of the change", "highest score of the day", (11, 4.5))
+    for i, (kind, size) in enumerate(dict.fromkeys((row[0], row[1]) for row in rows)):
+        days = [(int(row[2]), float(row[3])) for row in rows if (row[0], row[1]) == (kind, size)]
+        axes.plot(*zip(*days, strict=True), linewidth=1, marker="o", markersize=2, label=f"{kind} {size}",
+                  color=f"C{i}")  # fmt: skip
+    axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1, label="threshold")
+    figure.legend(frameon=False, ncols=4, loc="outside lower center")
+    return figure
+
+
 def anomalies(
     at: Ints, power: Floats, anomalous: NDArray[np.bool_], title: str, faults: Sequence[Label] = ()
 ) -> Figure:
