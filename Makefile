@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench repro study mlflow lock
+.PHONY: help setup demo test test-long check bench screenshots repro study mlflow lock
 BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock'
@@ -40,6 +40,9 @@ bench: setup ## the benchmarks; raw output goes to benchmarks/results
 	@for file in benchmarks/[a-z]*.py; do \
 		name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name" || exit 1; \
 	done
+
+screenshots: setup ## pictures of every page from real readings, into docs/screenshots; after repro
+	$(BIN)/python -m tests.screenshots
 
 lock: setup ## resolve the locks again from pyproject.toml; versions stay where they can (rm requirements.lock: newest)
 	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import sqlite3
 
-EXACT_SECONDS = 14 * 86_400  # up to so long a range each reading is marked, beyond it each hour
+# Up to so long a range each reading is marked, then each hour, beyond it each day.
+EXACT_SECONDS, HOURLY_SECONDS = 14 * 86_400, 120 * 86_400
 MOST = 500  # marks of a kind
 MOST_REFUSED = 200
 LOOKS = 100  # at the model in a range
@@ -15,7 +16,7 @@ FIRST, LAST = "ASC", "DESC"
 
 
 class Marks(NamedTuple):
-    """Times in unix seconds, rising. An hour stands for its readings in a long range."""
+    """Times in unix seconds, rising. An hour or a day stands for its readings in a long range."""
 
     gap: list[int]
     late: list[int]
@@ -30,11 +31,12 @@ def marks(db: sqlite3.Connection, meter_id: str, start: int, end: int) -> Marks:
 
 
 def _unjudged(db: sqlite3.Connection, status: str, meter_id: str, start: int, end: int) -> list[int]:
+    period = "hour" if end - start <= HOURLY_SECONDS else "day"
     sql = (
         "SELECT at FROM verdicts WHERE meter_id = ? AND at BETWEEN ? AND ? AND status = ? ORDER BY at DESC LIMIT ?"
         if end - start <= EXACT_SECONDS
-        else f"SELECT at FROM rollups WHERE meter_id = ? AND at BETWEEN ? AND ? AND period = 'hour' AND {status} > 0 "  # noqa: S608
-        "AND ? <> '' ORDER BY at DESC LIMIT ?"
+        else f"SELECT at FROM rollups WHERE meter_id = ? AND at BETWEEN ? AND ? AND period = '{period}' "  # noqa: S608
+        f"AND {status} > 0 AND ? <> '' ORDER BY at DESC LIMIT ?"
     )
     return [row[0] for row in db.execute(sql, (meter_id, start, end, status, MOST))][::-1]
 

@@ -91,8 +91,9 @@ def _from_rollups(db: sqlite3.Connection, asked: dict[str, Any], max_points: int
     span = _span_of(np.clip(at, start, end), start, end, max_points)
     chosen = _times_of(db, asked, at[edge | _first_of_each(span, least)], "min")
     chosen += _times_of(db, asked, at[edge | _first_of_each(span, -most)], "max")
-    anomalous = db.execute(
-        f"SELECT at FROM verdicts AS p WHERE meter_id = :meter AND anomalous = 1{_IN_RANGE}",  # noqa: S608
+    anomalous = db.execute(  # by itself, SQLite takes the table, whose key begins alike, and reads the whole range
+        "SELECT at FROM verdicts AS p INDEXED BY verdicts_anomalous "  # noqa: S608
+        f"WHERE meter_id = :meter AND anomalous = 1{_IN_RANGE}",
         asked,
     ).fetchall()
     times = sorted({*chosen, *(row[0] for row in anomalous)})

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 from meterwatch.settings import Settings
@@ -23,6 +24,7 @@ from tests.stored import event, store
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Literal
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -187,6 +189,23 @@ def test_every_page_is_drawn_without_a_complaint(
         assert found == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", [*PAGES, "/meter?meter=home&at=2009-01-06T00:00"])
+def test_axe_finds_nothing_serious(
+    house: Instance, browser: Browser, path: str, scheme: Literal["light", "dark"]
+) -> None:
+    with closing(browser.new_page(color_scheme=scheme)) as page:
+        page.goto(house.url + path)
+        page.wait_for_selector(DRAWN)
+        if path in ("/events", "/overview") or "/meter" in path:
+            expect(page.locator("#meter")).to_be_visible()
+        if "at=" in path:
+            expect(page.locator("#explanation")).to_contain_text("Reading of")
+        found = Axe().run(page).response["violations"]
+        serious = [one for one in found if one["impact"] in ("serious", "critical")]
+        assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in serious] == []
+
+
 @pytest.mark.parametrize(("path", "chart", "normal"), [("/meter", "live-chart", "Actual"),
                                                        ("/overview", "overview-scatter", "Normal")])  # fmt: skip
 def test_anomalous_points_are_red_and_of_another_shape(
@@ -335,6 +354,20 @@ def test_a_promotion_is_asked_about_and_can_be_taken_back(
         dialog.get_by_role("button", name="Yes").click()
         expect(row).to_contain_text(f"{before} champion")
         assert not_reloaded(page)
+
+
+def test_a_list_is_opened_and_chosen_from_with_the_keyboard(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/meter?meter=home")
+    expect(page.locator("#meter")).to_be_visible()
+    page.locator(".brand").focus()
+    for _ in range(len(PAGES) + 1):  # the pages' names, then the first control
+        page.keyboard.press("Tab")
+    expect(page.locator("#meter")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type("cellar")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**meter=cellar*")
 
 
 def test_an_events_start_leads_to_its_picture(house: Instance, desk: BrowserContext) -> None:

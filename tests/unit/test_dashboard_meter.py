@@ -13,7 +13,7 @@ import pytest
 
 from meterwatch.settings import Settings
 from meterwatch.storage import meters, queries
-from meterwatch.storage.marks import EXACT_SECONDS, Marks, marks
+from meterwatch.storage.marks import EXACT_SECONDS, HOURLY_SECONDS, Marks, marks
 from meterwatch.storage.meters import Advance, Batch, MeterStore
 from serving.dashboard import address
 from serving.dashboard.channel_panels import with_channels, with_marks
@@ -104,11 +104,13 @@ def test_marks_are_where_things_happened(marked: Path) -> None:
     assert found(marked, START, START + 600 * 60 - 1) == Marks([], [], [], [])
 
 
-def test_a_long_range_marks_the_hours(marked: Path) -> None:
+def test_a_long_range_marks_the_hours_and_a_longer_one_the_days(marked: Path) -> None:
     shown = found(marked, START - EXACT_SECONDS, START + DAY)
     assert shown.gap == [START + 10 * HOUR]
     assert shown.late == [START + 16 * HOUR]
     assert shown.models == [(START + 1000 * 60, "2")]
+    longer = found(marked, START - HOURLY_SECONDS, START + DAY)
+    assert (longer.gap, longer.late) == ([START], [START])
 
 
 def test_refused_records_are_not_placed_on_a_topic_made_anew(marked: Path) -> None:

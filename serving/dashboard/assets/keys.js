@@ -12,6 +12,15 @@
     if (next) (next.hasAttribute("tabindex") ? next : next.querySelector("td a")).focus();
   }
 
+  /* Dash's lists put a hidden field before their button to catch the Tab key; a reader's software then meets a field that
+   * it is told not to see. The button takes the Tab key itself. */
+  new MutationObserver(() => {
+    for (const field of document.querySelectorAll(".dash-dropdown-focus-target:not(:disabled)")) {
+      field.disabled = true;
+      field.nextElementSibling.tabIndex = 0;
+    }
+  }).observe(document.documentElement, { subtree: true, childList: true });
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     const search = document.getElementById("now-search");
