@@ -10,8 +10,10 @@ from __future__ import annotations
 import lzma
 import shutil
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlencode
 
 import httpx
 from playwright.sync_api import sync_playwright
@@ -25,14 +27,18 @@ YEAR = Path("data/raw/household_power_consumption_2007.txt.xz")
 PICTURES = Path("docs/screenshots")
 FIRST = ("11", "12")  # months that no model has seen
 DAY = 1440  # lines
-METERS = {"home": (0, 49 * DAY, "surge"), "flat 12": (9 * DAY, 49 * DAY, ""), "workshop": (14 * DAY, 48 * DAY, "")}
+METERS = {  # their first and last line, and the fault that is put into the last quarter
+    "home": (0, 49 * DAY, "stuck"),
+    "flat 12": (9 * DAY, 49 * DAY, "voltage_sag"),
+    "workshop": (14 * DAY, 48 * DAY, "outage"),
+}
 PATIENCE = 900  # seconds until everything is judged
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
     "now": ("/", "#now-body table"),
-    "meter": ("/meter?meter=home&range=1w", "#live-chart .nsewdrag"),
+    "meter": ("/meter?{event}", "#live-chart .nsewdrag"),
     "events": ("/events", "#events-body table"),
     "overview": ("/overview?meter=home", "#overview-correlation .nsewdrag"),
     "models": ("/models", "#models-body table"),
@@ -49,10 +55,10 @@ def main() -> None:
         instance = Instance(Path(directory))
         try:
             fill(instance)
-            label(instance)
+            event = label(instance)
             with sync_playwright() as play:
                 browser = play.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-                look(browser, instance.url)
+                look(browser, instance.url, event)
                 browser.close()
         finally:
             instance.end()
@@ -75,17 +81,22 @@ def fill(instance: Instance) -> None:
     stream.wait(60)
 
 
-def label(instance: Instance) -> None:
-    """Say of most events what they were, as an analyst would by the end of a day."""
+def label(instance: Instance) -> str:
+    """Say of most events what they were, as an analyst would by the end of a day; the query around home's newest one."""
     with httpx.Client(base_url=instance.url, timeout=30) as service:
-        for number, event in enumerate(service.get("/v1/events").json()["events"]):
+        events = service.get("/v1/events").json()["events"]
+        for number, event in enumerate(events):
             if number % 4:
                 said = {"label": "real" if event["severity"] >= 40 or number % 3 else "false_alarm"}
                 service.put(f"/v1/events/{event['event_id']}/label", json=said).raise_for_status()
+    shown = next(event for event in events if event["meter_id"] == "home")
+    at = datetime.fromisoformat(shown["start_at"])
+    start, end = ((at + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M") for hours in (-20, 28))
+    return urlencode({"meter": "home", "start": start, "end": end, "at": shown["peak_at"]})
 
 
-def look(browser: Browser, url: str) -> None:
-    """Take every picture."""
+def look(browser: Browser, url: str, event: str) -> None:
+    """Take every picture; `event` is the query of the meter's."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     for size, (width, height) in SIZES.items():
         for scheme in SCHEMES:
@@ -95,11 +106,11 @@ def look(browser: Browser, url: str) -> None:
             )
             for name, (path, drawn) in PAGES.items():
                 page = screen.new_page()
-                page.goto(url + path)
+                page.goto(url + path.format(event=event))
                 page.wait_for_selector(drawn, timeout=60_000)
                 page.wait_for_timeout(
                     1500
-                )  # for every line to stand still; the event stream never ends, so no other sign
+                )  # until every line stands still: the event stream never lets the network be idle
                 page.screenshot(path=PICTURES / f"{name}-{size}-{scheme}.png")
                 page.close()
             screen.close()

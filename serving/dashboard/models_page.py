@@ -62,8 +62,8 @@ def models_body(
     )
     compared = compared[:SIDE_BY_SIDE]
     return [
-        _comparison(compared, figures),
         _registry(known, experiments, serving=serving, admin=admin, zone=zone),
+        _comparison(first[:SIDE_BY_SIDE], figures),
     ]
 
 

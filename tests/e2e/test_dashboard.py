@@ -305,6 +305,16 @@ def test_a_clicked_reading_is_explained_and_named_in_the_address(house: Instance
     assert [one for one in found if "404" not in one] == []
 
 
+def test_what_is_seen_is_saved_as_csv(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, f"{house.url}/meter?meter={quote(ODD)}&start=2009-01-01T06:00&end=2009-01-01T07:00")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Readings (CSV)").click()
+    assert saved.value.suggested_filename == "readings.csv"
+    lines = saved.value.path().read_text().splitlines()
+    assert lines[0].startswith('"at","active_power_kw"')
+    assert len(lines) == 1 + 13  # every five minutes, both ends included
+
+
 def test_a_typed_range_and_steps_through_time(house: Instance, desk: BrowserContext) -> None:
     page = opened(desk, house.url + "/meter?meter=home")
     page.locator("#meter-start").fill("2009-01-10")
