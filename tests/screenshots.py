@@ -82,7 +82,7 @@ def fill(instance: Instance) -> None:
 
 
 def label(instance: Instance) -> str:
-    """Say of most events what they were, as an analyst would by the end of a day; the query around home's newest one."""
+    """Say of most events what they were, as an analyst would; the query around home's newest one."""
     with httpx.Client(base_url=instance.url, timeout=30) as service:
         events = service.get("/v1/events").json()["events"]
         for number, event in enumerate(events):

@@ -60,10 +60,9 @@ def models_body(
     compared = sorted(
         known, key=lambda one: (CHAMPION not in one.aliases, CHALLENGER not in one.aliases, -int(one.version))
     )
-    compared = compared[:SIDE_BY_SIDE]
     return [
         _registry(known, experiments, serving=serving, admin=admin, zone=zone),
-        _comparison(first[:SIDE_BY_SIDE], figures),
+        _comparison(compared[:SIDE_BY_SIDE], figures),
     ]
 
 
