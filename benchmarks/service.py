@@ -1,8 +1,10 @@
-"""The scoring service under load: one reading a request, many clients, Arrow in bulk, start and memory.
+"""The scoring service under load, beside MLflow's own server of the same model.
 
-    python benchmarks/service.py [--bundle DIR] [--out benchmarks/results/service.json]
+    python -m benchmarks.service [--bundle DIR] [--minutes 10] [--out benchmarks/results/service.txt]
 
-Runs a service of its own on a free port. Without `--bundle` it serves the registry's champion.
+One reading a request with its meter's state, many clients, Arrow in bulk, start and memory; each on a free port. Without
+`--bundle` it serves the registry's champion; only then is `mlflow models serve` measured, with the same reading and no
+state, since it has no place for one. `--minutes` holds mixed load for so long and tells what memory does.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
 
 START = 1_260_921_600  # 2009-12-16 00:00 UTC
 HISTORY = 21 * 1440  # readings behind the state that is sent: past the warming up, with a full profile
-SINGLES = 3000
+SINGLES, PEER_SINGLES = 3000, 200
 CLIENTS, SECONDS = 16, 8.0
 METERS, EACH, ROUNDS = 200, 1000, 5
+OUT = Path("benchmarks/results/service.txt")
 JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
 
 
@@ -59,9 +62,9 @@ def reading(k: int, kw: float) -> dict[str, Any]:
     return {"at": str(np.datetime64(START + 60 * k, "s")) + "Z", "active_power_kw": kw}
 
 
-def ask(connection: http.client.HTTPConnection, body: bytes, kind: str = JSON) -> bytes:
+def ask(connection: http.client.HTTPConnection, body: bytes, kind: str = JSON, path: str = "/v1/score") -> bytes:
     """One answered request."""
-    connection.request("POST", "/v1/score", body, {"Content-Type": kind})
+    connection.request("POST", path, body, {"Content-Type": kind})
     response = connection.getresponse()
     content = response.read()
     if response.status != 200:
@@ -78,19 +81,24 @@ def prepared(port: int, meter_id: str) -> dict[str, Any]:
     return {"meter_id": meter_id, "state": meter["state"], "profile": meter["profile"]}
 
 
-def singles(port: int) -> dict[str, float]:
+def singles(port: int, count: int = SINGLES) -> dict[str, float]:
     """One client, one reading with state a request, each with the state that the last one answered."""
     meter = prepared(port, "single")
     connection = http.client.HTTPConnection("127.0.0.1", port)
     took = []
-    for k, kw in enumerate(power(SINGLES, 2).tolist()):
+    for k, kw in enumerate(power(count, 2).tolist()):
         body = json.dumps({"meters": [{**meter, "readings": [reading(HISTORY + k, kw)]}]}).encode()
         begun = time.perf_counter()
         content = ask(connection, body)
         took.append(time.perf_counter() - begun)
         answer = json.loads(content)["meters"][0]
         meter |= {"state": answer["state"], "profile": answer["profile"] or meter["profile"]}
-    found = np.array(took[SINGLES // 10 :]) * 1e3
+    found = np.array(took[count // 10 :]) * 1e3
+    return percentiles(found)
+
+
+def percentiles(found: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+    """Of milliseconds (n,)."""
     return {f"p{q}_ms": round(float(np.percentile(found, q)), 3) for q in (50, 95, 99)}
 
 
@@ -152,13 +160,8 @@ def started(bundle: Path | None, run_dir: str, port: int) -> tuple[subprocess.Po
     begun = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, **settings})
     while True:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == 200:
-                return process, time.perf_counter() - begun
-        except OSError:
-            pass
+        if answers(port, "/readyz"):
+            return process, time.perf_counter() - begun
         if process.poll() is not None or time.perf_counter() - begun > 60:
             process.kill()
             raise SystemExit("the service did not become ready: is there a champion? (`dvc repro` makes one)")
@@ -176,6 +179,70 @@ def serve(bundle: str | None) -> None:
     app.serve(load())
 
 
+def peer() -> dict[str, float]:
+    """MLflow's server of the champion: time to its first answer, memory of all its processes, one reading a request."""
+    from meterwatch.settings import load
+    from meterwatch.storage import models
+
+    champion = models.champion(load())
+    if champion is None:
+        raise SystemExit("there is no champion; `dvc repro` makes one")
+    port, model = free_port(), champion.bundle_dir.parents[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model), "--port", str(port),
+               "--env-manager", "local", "--host", "127.0.0.1"]  # fmt: skip
+    body = json.dumps({"dataframe_records": [reading(HISTORY, 1.0)]}).encode()
+    begun = time.perf_counter()
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    root = psutil.Process(server.pid)
+    try:
+        while not answers(port, "/ping"):
+            if server.poll() is not None or time.perf_counter() - begun > 180:
+                raise SystemExit("MLflow's server did not start")
+            time.sleep(0.05)
+        ready = time.perf_counter() - begun
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        took, before = [], cpu_seconds(root)
+        for _ in range(PEER_SINGLES):
+            start = time.perf_counter()
+            ask(connection, body, path="/invocations")
+            took.append((time.perf_counter() - start) * 1e3)
+        used = (cpu_seconds(root) - before) / PEER_SINGLES * 1e3
+        memory = sum(one.memory_info().rss for one in [root, *root.children(recursive=True)])
+        figures = percentiles(np.array(took[PEER_SINGLES // 10 :]))
+        return {"ready_s": round(ready, 2), "resident_mb": round(memory / 1e6), "cpu_ms": round(used, 3), **figures}
+    finally:
+        for one in [*root.children(recursive=True), root]:
+            one.terminate()
+        server.wait()
+
+
+def cpu_seconds(root: psutil.Process) -> float:
+    """Of a process and those below it."""
+    return float(sum(sum(one.cpu_times()[:2]) for one in [root, *root.children(recursive=True)]))
+
+
+def held(port: int, service: psutil.Process, minutes: float) -> dict[str, Any]:
+    """Singles and bulk in turn; resident memory at each tenth of the time, after a tenth to settle."""
+    memory, until = [], time.monotonic() + 60 * minutes
+    while time.monotonic() < until:
+        part = time.monotonic() + 6 * minutes
+        while time.monotonic() < part:
+            singles(port, 300)
+            bulk(port)
+        memory.append(round(service.memory_info().rss / 1e6))
+    return {"minutes": minutes, "resident_mb": memory, "grown_mb": memory[-1] - memory[0]}
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether an address answers with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -187,7 +254,8 @@ def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, help="serve this bundle rather than the registry's champion")
-    parser.add_argument("--out", type=Path, help="write the figures here")
+    parser.add_argument("--minutes", type=float, default=0.0, help="also hold mixed load for so long")
+    parser.add_argument("--out", type=Path, default=OUT, help="write the figures here")
     parser.add_argument("--serve", nargs="?", const="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve is not None:
@@ -205,16 +273,22 @@ def main() -> None:
         measured: dict[str, Callable[[int], dict[str, float]]] = {"singles": singles, "many": many, "bulk": bulk}
         try:
             for name, measure in measured.items():
+                before = cpu_seconds(resident)
                 figures[name] = measure(port)
+                figures[name]["cpu_s"] = round(cpu_seconds(resident) - before, 2)
                 figures[name]["resident_mb"] = round(resident.memory_info().rss / 1e6)
                 print(name, figures[name], flush=True)
+            if asked.minutes:
+                figures["held"] = held(port, resident, asked.minutes)
         finally:
             process.terminate()
             process.wait()
+    if asked.bundle is None:
+        figures["mlflow_models_serve"] = peer()
+        figures["times_mlflow_p50"] = round(figures["mlflow_models_serve"]["p50_ms"] / figures["singles"]["p50_ms"], 1)
     print(json.dumps(figures, indent=1))
-    if asked.out:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(json.dumps(figures, indent=1) + "\n")
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -56,17 +56,18 @@ class Intake:
         self._producer: Producer | None = None
         self._answers: OrderedDict[str, tuple[bytes, Outcome]] = OrderedDict()
 
-    def send(self, request: SentReadings, key: str | None) -> Outcome:
+    def send(self, request: SentReadings, body: bytes, key: str | None) -> Outcome:
         """Put each good reading on the topic; returns once all of them are acknowledged.
 
         Args:
             request: readings by meter.
+            body: the request as it came, by which a repeated one is known.
             key: the Idempotency-Key; a request that was answered under it is answered alike and not sent again.
 
         Raises:
             Problem: 503, the broker did not acknowledge all; 422, the key was used for another request.
         """
-        digest = hashlib.sha256(orjson.dumps(request, default=str)).digest() if key else b""
+        digest = hashlib.sha256(body).digest() if key else b""
         if key and (known := self._answered(key)) is not None:
             if known[0] != digest:
                 raise Problem(422, "This Idempotency-Key was used for another request; take a new one.")

@@ -60,4 +60,4 @@ def _send(parts: Parts, body: bytes, key: str | None) -> Outcome:
     asked = validated(SENT_READINGS, body)
     if sum(len(meter["readings"]) for meter in asked["meters"]) > MAX_READINGS:
         raise Problem(413, f"A request may have {MAX_READINGS:,} readings; divide it into several.")
-    return parts.intake.send(asked, key)
+    return parts.intake.send(asked, body, key)

@@ -315,6 +315,11 @@ def test_readings_wait_for_the_broker(service: TestClient) -> None:
         {"index": 2, "reason": "bad_fields"},
     ]
     assert answer.json() == {"accepted": 0, "rejected": told}
+    keyed = {"headers": {"Idempotency-Key": "k", "Content-Type": "application/json"}}
+    odd = json.dumps({"meters": [{"meter_id": "m", "readings": [{"at": "x", "voltage_v": 10**400}]}]})
+    first, again = (service.post("/v1/readings", content=odd, **keyed) for _ in range(2))
+    assert (first.status_code, first.json()) == (202, again.json())
+    problem(service.post("/v1/readings", json=body, headers={"Idempotency-Key": "k"}), 422)
     body["meters"][0]["readings"].append(reading(0))
     away = service.post("/v1/readings", json=body)
     problem(away, 503)
