@@ -5,7 +5,6 @@
 One reading a request with its meter's state, many clients, Arrow in bulk, start and memory; each on a free port.
 Without `--bundle` it serves the registry's champion; only then is `mlflow models serve` measured, with the same reading
 and no state, since it has no place for one. `--minutes` holds mixed load for so long and tells what memory does.
-state, since it has no place for one. `--minutes` holds mixed load for so long and tells what memory does.
 """
 
 from __future__ import annotations
