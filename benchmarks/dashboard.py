@@ -85,6 +85,7 @@ def fill(path: Path) -> tuple[int, int]:
                     meters.EVENTS.empty_table(),
                     meters.STATES.empty_table(),
                     meters.PROFILES.empty_table(),
+                    meters.SNAPSHOTS.empty_table(),
                     meters.REJECTED.empty_table(),
                     [Advance(0, begin, first + n, records=n, stored=n, duplicates=0, rejected=0, held=0)],
                 )

@@ -69,6 +69,7 @@ def commit(
             Batch(
                 "id", "first", pa.table(readings, schema=meters.READINGS), pa.table(verdicts, schema=meters.VERDICTS),
                 meters.EVENTS.empty_table(), meters.STATES.empty_table(), meters.PROFILES.empty_table(),
+                meters.SNAPSHOTS.empty_table(),
                 pa.table(rejected, schema=meters.REJECTED),
                 [Advance(0, begin, first + n + k, records=n + k, stored=n, duplicates=0, rejected=k, held=0)],
             )
@@ -116,8 +117,8 @@ def test_a_long_range_marks_the_hours_and_a_longer_one_the_days(marked: Path) ->
 def test_refused_records_are_not_placed_on_a_topic_made_anew(marked: Path) -> None:
     stop_reading()
     with MeterStore(marked / "meterwatch.db") as db:
-        tables = (meters.READINGS, meters.VERDICTS, meters.EVENTS, meters.STATES, meters.PROFILES, meters.REJECTED)
-        nothing = [schema.empty_table() for schema in tables]
+        names = ("READINGS", "VERDICTS", "EVENTS", "STATES", "PROFILES", "SNAPSHOTS", "REJECTED")
+        nothing = [getattr(meters, name).empty_table() for name in names]
         db.commit(Batch("other", "first", *nothing, [Advance(0, None, 1, 1, 0, 1, 0, 0)]))
     assert found(marked, START, START + DAY).rejected == []
 
