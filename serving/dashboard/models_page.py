@@ -150,7 +150,7 @@ def _registry(
         **parts.attributes(data_model="rollback"),
     )  # fmt: skip
     may = "" if admin else "Only an admin's key may promote or roll back. "
-    note = f"{may}Links to MLflow open the UI that `make mlflow` starts on this machine."
+    note = f"{may}Links to MLflow open the UI that “make mlflow” starts on this machine."
     table = parts.table(columns, rows, caption="Registered versions", name="registry")
     return parts.card("Registry", table, html.Div(back, className="pager"), note=note, wide=True)
 

@@ -40,7 +40,7 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
     """A number with thousands separated, or a dash where there is none."""
     if value is None or math.isnan(value):
         return MISSING
-    text = f"{value:,.{digits}f}".replace("-", "−")  # noqa: RUF001 - the minus sign is as wide as a digit
+    text = f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")  # noqa: RUF001 - as wide as a digit; no minus zero
     return f"{text} {unit}" if unit else text
 
 

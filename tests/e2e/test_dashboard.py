@@ -81,7 +81,7 @@ def served(instance: Instance) -> Iterator[None]:
     """The service, ready, until the end of the block."""
     process = instance.spawn("serve")
     try:
-        wait_for("the service to log that it judges", lambda: "judges" in log(instance), seconds=20)
+        wait_for("the service to log that it judges", lambda: "judges" in log(instance), seconds=60)
         yield
     finally:
         process.terminate()
@@ -536,7 +536,7 @@ def test_without_a_model_it_says_how_to_make_one(private: Instance, desk: Browse
     put(private, "home", day=0)
     process = private.spawn("serve")
     try:
-        wait_for("the service", lambda: "no champion" in log(private), seconds=20)
+        wait_for("the service", lambda: "no champion" in log(private), seconds=60)
         page = opened(desk, private.url + "/meter")
         expect(page.locator(".banner")).to_contain_text("dvc repro")
         expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)

@@ -84,6 +84,7 @@ def test_an_event_is_looked_at_with_time_on_either_side(start: int, length: int)
         (1234567.0, 0, "", "1,234,567"),
         (1.5, 3, "kW", "1.500 kW"),
         (-2.0, 1, "kWh", "\u22122.0 kWh"),
+        (-0.004, 2, "kWh", "0.00 kWh"),
         (None, 1, "kW", wording.MISSING),
         (float("nan"), 1, "kW", wording.MISSING),
     ],
