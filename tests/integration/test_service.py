@@ -120,7 +120,7 @@ def test_json_and_arrow_give_the_same_bits(service: TestClient) -> None:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == ARROW
     found = pa.ipc.open_stream(response.content).read_all()
-    assert found.schema.metadata == {b"model_version": b"7"}
+    assert found.schema.metadata[b"model_version"] == b"7"
     for meter, row in zip(told, found.to_pylist(), strict=True):
         assert row["state"] == b64decode(meter["state"])
         assert row["meter_id"] == meter["meter_id"]
