@@ -106,6 +106,7 @@ def stream(run_dir: Path, services: list[TestClient], records: list[Record], kee
             offsets = {0: begin} if begin else {}
             batches = Batches(store, partial(ask, service), topic, offsets, keep_s)
             batches.take(table(records[begin:end], begin))
+            batches.finish()
         while batches.tidy():
             pass
 
