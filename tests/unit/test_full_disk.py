@@ -26,6 +26,17 @@ HOLD = (
 )
 
 
+def take(store: MeterStore, begin: int, end: int) -> None:
+    """Have some records judged and committed, as a stream that starts at the ledger does."""
+    offsets = {row["partition"]: row["next_offset"] for row in store.ledger("first").to_pylist()}
+    batches = Batches(store, judge, Topic("first", "id", {0: (0, 0)}), offsets)
+    try:
+        batches.take(parsed(RECORDS[begin:end], begin))
+        batches.finish()
+    finally:
+        batches.close()
+
+
 def calm(file: Path) -> Path:
     """The database of a stream that had room and was alone."""
     stream = Stream(file)
@@ -45,23 +56,22 @@ def test_wherever_the_disk_is_full_nothing_is_half_written(tmp_path: Path) -> No
 
 def run_full(disk: Path) -> None:
     """Each batch with less room than it needs, several times; then with enough."""
-    stream, failed = Stream(disk / "m.db"), 0
+    store, failed = MeterStore(disk / "m.db"), 0
     for begin in range(0, len(RECORDS), BATCH):
-        records = parsed(RECORDS[begin : begin + BATCH], begin)
         for room in ROOMS:
-            before = dumped(stream.store)
+            before = dumped(store)
             filler = fill(disk, room)
             try:
-                stream.batches.take(records)
+                take(store, begin, begin + BATCH)
             except DatabaseError as error:
                 failed += 1
                 filler.unlink()
                 assert "make space and start again, nothing was half written" in str(error)  # noqa: PT017
-                assert dumped(stream.store) == before
+                assert dumped(store) == before
             else:
                 filler.unlink()
-        stream.batches.take(records)
-    stream.store.close()
+        take(store, begin, begin + BATCH)
+    store.close()
     assert failed >= len(ROOMS), failed
     assert differences(compare(disk / "m.db", calm(disk / "calm.db"))) == 0
 
@@ -69,8 +79,7 @@ def run_full(disk: Path) -> None:
 def test_a_database_that_is_locked_is_said_and_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "m.db"
     with MeterStore(file, busy_seconds=0.05) as store:
-        batches = Batches(store, judge, Topic("first", "id", {0: (0, 0)}), {})
-        batches.take(parsed(RECORDS[:BATCH]))
+        take(store, 0, BATCH)
         before = dumped(store)
         with subprocess.Popen(
             [sys.executable, "-c", HOLD, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -78,10 +87,10 @@ def test_a_database_that_is_locked_is_said_and_left_as_it_is(tmp_path: Path) -> 
             assert other.stdout is not None
             other.stdout.readline()
             with pytest.raises(DatabaseError, match="is locked by another process; end that process, or try again"):
-                batches.take(parsed(RECORDS[BATCH:], BATCH))
+                take(store, BATCH, len(RECORDS))
             assert dumped(store) == before
             other.communicate()
-        batches.take(parsed(RECORDS[BATCH:], BATCH))
+        take(store, BATCH, len(RECORDS))
     assert differences(compare(file, calm(tmp_path / "calm.db"))) == 0
 
 
