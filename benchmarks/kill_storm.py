@@ -151,17 +151,24 @@ class Storm:
     def _kill_all(self) -> None:
         up, seen = self._up(self._limit()), 0
 
-        def works() -> bool:
+        def lives() -> None:
             if up.poll() is not None:
                 raise SystemExit(f"the supervisor has ended; see {self._instance.dir}/test-up.log")
+
+        def works() -> bool:
+            lives()
             return self._done() > seen
+
+        def kills(victim: str) -> bool:
+            lives()
+            return self._kill(victim)
 
         for number, victim in enumerate(self._order, 1):
             if number == 1 or self._rng.random() < AFTER_WORK[victim]:
                 wait_for("batches to be committed", works, seconds=PATIENCE)
             time.sleep(self._rng.uniform(0, SOON))
             seen = self._done()
-            wait_for(f"the {victim}", lambda victim=victim: self._kill(victim), seconds=PATIENCE)
+            wait_for(f"the {victim}", lambda victim=victim: kills(victim), seconds=PATIENCE)
             if victim == UP:
                 up.wait()
                 up = self._up(ALL if number == len(self._order) else self._limit())

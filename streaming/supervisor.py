@@ -20,7 +20,7 @@ from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
 from streaming import accounts
 from streaming.broker import Broker, check_free, check_space
-from streaming.children import FIRST_WAIT, GIVE_UP_FAILURES, Child, Patience, clear, trim
+from streaming.children import Child, Patience, clear, trim
 from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import CONNECTOR, jars
 from streaming.ledger import Topic, describe, starting_offsets
@@ -116,10 +116,11 @@ class Supervisor:
                 return self._begin(records, rate, at_once)
             except BrokerAwayError as error:  # one that is killed meanwhile is no reason to give up at once
                 self._patience.failed()
-                if self._patience.failures >= GIVE_UP_FAILURES:
+                if self._patience.is_over:
                     raise
                 self._line.say(f"{error}; it is started again")
-                self._told.wait(FIRST_WAIT)
+                while not self._patience.is_due and not self._told.wait(TICK):
+                    pass
         return None
 
     def _begin(self, records: Iterable[Record] | None, rate: float | None, at_once: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meterwatch.settings import Settings
-from streaming import supervisor
+from streaming import children, supervisor
 from streaming.broker import Broker
 from streaming.errors import BrokerAwayError
 from streaming.replay import Result
@@ -117,12 +117,12 @@ def test_every_part_is_ended_whatever_becomes_of_the_others(parts: Supervisor, m
     assert ended == ["line", "replay", "stream", "service", "broker"]
 
 
-@pytest.mark.parametrize(("times", "gives_up"), [(0, False), (1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(("times", "seconds", "gives_up"), [(0, 0, False), (2, 0, False), (7, 60, False), (3, 0, True)])
 @pytest.mark.parametrize("moment", ["start", "look", "replay"])
 def test_a_broker_that_is_killed_while_all_starts_is_started_again(
-    parts: Supervisor, monkeypatch: pytest.MonkeyPatch, moment: str, times: int, *, gives_up: bool
+    parts: Supervisor, monkeypatch: pytest.MonkeyPatch, moment: str, times: int, seconds: float, *, gives_up: bool
 ) -> None:
-    """Before it answers, before its topic is looked at, or before there is a sender; three times are no accident."""
+    """Before it answers, before its topic is looked at, or before there is a sender, unless it is so for long."""
     faults = [BrokerAwayError("gone")] * times
     begun: list[str] = []
 
@@ -135,7 +135,9 @@ def test_a_broker_that_is_killed_while_all_starts_is_started_again(
 
         return step
 
-    monkeypatch.setattr(supervisor, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(children, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(children, "GIVE_UP_SECONDS", seconds)
+    parts._patience.works()
     for child in (parts._service, parts._stream):
         monkeypatch.setattr(child, "watch", does("child"))
     monkeypatch.setattr(parts._broker, "start", does("start"))
