@@ -124,8 +124,13 @@ class Guard:
         except CookieError:
             return None
         except KeysError as error:
-            LOG.error("nobody is let in: %s", error)  # noqa: TRY400 - the message says it all
-            raise unavailable("The keys cannot be read now; the service's log says more.", seconds=5) from None
+            raise unreadable(error) from None
+
+
+def unreadable(error: KeysError) -> Problem:
+    """503, told to the log with its reason."""
+    LOG.error("nobody is let in: %s", error)
+    return unavailable("The keys cannot be read now; the service's log says more.", seconds=5)
 
 
 def needed(method: str, path: str) -> str:

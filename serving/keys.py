@@ -79,6 +79,7 @@ class Keys:
 
     def caller(self, text: str) -> Caller | None:
         """The caller of a key; None where it is wrong. Takes some 50 ms of work."""
+        self._read()
         match = _KEY.fullmatch(text)
         key = self._keys.get(match[1]) if match else None
         if match is None or key is None:

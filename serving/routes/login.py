@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from serving.guard import COOKIE
-from serving.keys import SESSION_SECONDS
+from serving.guard import COOKIE, unreadable
+from serving.keys import SESSION_SECONDS, KeysError
 
 if TYPE_CHECKING:
     from serving.parts import Parts
@@ -43,7 +43,11 @@ def routes(parts: Parts) -> APIRouter:
             target = "/"
         if keys is None:
             return RedirectResponse(target, 303)
-        if await run_in_threadpool(keys.caller, key) is None:
+        try:
+            caller = await run_in_threadpool(keys.caller, key)
+        except KeysError as error:
+            raise unreadable(error) from None
+        if caller is None:
             return _page("This key is not known.", 401)
         answer = RedirectResponse(target, 303)
         secure = request.url.scheme == "https"

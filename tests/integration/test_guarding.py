@@ -203,3 +203,24 @@ def test_no_answer_tells_how_the_program_looks_inside(
     assert answer.headers["content-type"] == "application/problem+json"
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, bundle: Path) -> Iterator[TestClient]:
+    """A service with a key file, `keys.json` of `tmp_path`, that holds one key."""
+    path = tmp_path / "keys.json"
+    keys.add(path, "first", "read")
+    app = create_app(Settings(run_dir=tmp_path, api_keys_file=path), find_champion=lambda: Found("1", bundle))
+    with TestClient(app, follow_redirects=False, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_a_login_goes_by_the_file_as_it_is_now(guarded: TestClient, tmp_path: Path) -> None:
+    """Also where nothing else has asked for a key meanwhile."""
+    path = tmp_path / "keys.json"
+    key = keys.add(path, "ada", "read")
+    assert guarded.post("/login", data={"key": key}).status_code == 303
+    assert keys.revoke(path, key.split("_")[1])
+    assert guarded.post("/login", data={"key": key}).status_code == 401
+    path.unlink()
+    assert guarded.post("/login", data={"key": key}).status_code == 503
