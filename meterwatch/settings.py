@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="The address the service listens on.")
     port: int = Field(8000, ge=1, le=65535, description="The port the service listens on.")
     api_keys_file: Path | None = Field(None, description="Hashed API keys; required when HOST is not loopback.")
+    api_key: str = Field(
+        "", repr=False, description="The key that the stream and the commands show to the service; role score or more."
+    )
     spark_master: str = Field("local[*]", min_length=1, description="The Spark master.")
     stream_metrics_port: int = Field(0, ge=0, le=65535, description="The stream's Prometheus port; 0 for none.")
     trigger_seconds: float = Field(

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from meterwatch.storage.ahead import ahead
 from meterwatch.storage.retention import ROWS
 from streaming.decide import compose, decide
+from streaming.errors import Stopped
 from streaming.metrics import StreamMetrics
 from streaming.pieces import pieces
 from streaming.reordering import Bound
@@ -26,7 +27,7 @@ from streaming.scoring import NO_QUESTION, bound_of, group, score
 from streaming.waiting import NOBODY, RECORDS, put_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from streaming.scoring import Grouped, Score, Scored
 
     Whole = Callable[[pa.Table], pa.Table]
+
+METERS = 1_000  # settled at a time
 
 
 class Batches:
@@ -69,7 +72,7 @@ class Batches:
         self._table = threading.Lock()  # held by whoever uses the store, but for the states
         self._ahead = dict(offsets)  # once all is written
         self.offsets = offsets
-        self.metrics = StreamMetrics()
+        self.metrics = StreamMetrics(self._waiting)
         self.running = threading.Lock()  # held while Spark has a batch on its way
         self.failure: BaseException | None = None
         self.ending = False
@@ -87,6 +90,8 @@ class Batches:
                 with self.metrics.stage("parse"):
                     records = frame.toArrow()
                 for piece in pieces(records):
+                    if self.ending:
+                        return
                     self.take(self._whole(piece))
             except BaseException as error:  # noqa: BLE001 - raised by the main thread
                 self._failed(error)
@@ -117,7 +122,10 @@ class Batches:
         self._writes.shutdown()
 
     def _failed(self, error: BaseException) -> None:
-        self.failure, self.ending = self.failure or error, True
+        """Keep the first failure; that the end was asked for is none."""
+        if self.failure is None or isinstance(self.failure, Stopped):
+            self.failure = error
+        self.ending = True
 
     def _noting(self, work: Callable[..., None], *args: object) -> None:
         try:
@@ -181,16 +189,24 @@ class Batches:
         self._bound = bound_of(answer)
         return answer
 
-    def settle(self) -> None:
-        """Judge what still waits from topics that are read no longer: nothing more can come before it."""
+    def settle(self) -> Iterator[None]:
+        """Judge what still waits from topics that are read no longer: nothing more can come before it.
+
+        Some meters at a time; between two of them the caller shows that it is alive.
+        """
         for source in self._store.sources_waiting():
             if source == self._source:
                 continue
-            waiting = self._store.waiting(*source)
-            records, readings, moves = put_in_order(RECORDS.empty_table(), waiting, Bound(0, 0))
             ledger = self._store.ledger(source[1]).to_pylist()
             offsets = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == source[0]}
-            self._store.commit(compose(records, self._judged(readings), source, offsets, moves))
+            while len(meters := self._store.meters_waiting(*source, METERS)):
+                began = time.monotonic()
+                waiting = self._store.waiting(*source, meters)
+                records, readings, moves = put_in_order(RECORDS.empty_table(), waiting, Bound(0, 0))
+                batch = compose(records, self._judged(readings), source, offsets, moves)
+                self._store.commit(batch)
+                self.metrics.committed(batch, time.monotonic() - began, self._waiting)
+                yield
 
     def prune(self, pieces: int = 1) -> bool:
         """Delete some of what is too old; answers whether there may be more."""

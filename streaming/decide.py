@@ -249,6 +249,11 @@ def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
     anew = np.flatnonzero(outcome.anew)
     if not len(anew):
         return entering
+    # What is later than a beginning was told by a wrong clock.
+    earliest = np.full(len(readings.meter_ids), np.iinfo(np.int64).max)
+    np.minimum.at(earliest, readings.meter[anew], readings.at[anew] - 1)
+    entering = entering.filter(pa.array(at < earliest[entered]))
+    anew = anew[readings.at[anew] - 1 == earliest[readings.meter[anew]]]
     keys = [readings.meter_ids.take(pa.array(readings.meter[anew])), pa.array(readings.at[anew] - 1)]
     nothing = pa.nulls(len(anew), pa.binary())
     return pa.concat_tables([entering, pa.table([*keys, nothing, nothing], schema=meters.SNAPSHOTS)])

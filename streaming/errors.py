@@ -7,3 +7,7 @@ class StreamError(Exception):
 
 class BrokerAwayError(StreamError):
     """No broker answers at the address, or it has no such topic yet; it may be there in a moment."""
+
+
+class Stopped(Exception):  # noqa: N818
+    """The stream was told to end while it waited."""

@@ -23,7 +23,7 @@ SEVERITIES = ((67.0, "high"), (34.0, "medium"), (0.0, "low"))
 class StreamMetrics:
     """Counts since the start of this process, told once a batch is committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: int = 0) -> None:
         self.registry = CollectorRegistry()
         self._readings = Counter(
             "meterwatch_readings", "Records by what became of them.", ["outcome"], registry=self.registry
@@ -31,6 +31,7 @@ class StreamMetrics:
         for outcome in OUTCOMES:
             self._readings.labels(outcome)
         self._held = Gauge("meterwatch_held_readings", "Readings that wait to be put in order.", registry=self.registry)
+        self._held.set(held)
         self._events = Counter("meterwatch_events", "Events that ended.", ["severity"], registry=self.registry)
         self._seconds = Histogram(
             "meterwatch_batch_seconds", "From a batch's first record in hand to its commit.", registry=self.registry

@@ -71,7 +71,9 @@ def parse(records: DataFrame, *, timezone: str, partitions: int) -> DataFrame:
         *origin[:2],
         *(F.when(size <= CARRIED_BYTES, F.col(name)).alias(name) for name in origin[2:4]),
         size.alias("size"),
-        F.when(key.isNull() | key.isin(*DEFAULT_KEYS), DEFAULT_METER).when(F.is_valid_utf8(key), key).alias("meter_id"),
+        F.when(key.isNull() | key.isin(*DEFAULT_KEYS), DEFAULT_METER)
+        .when(F.is_valid_utf8(key) & (F.length("key") <= MAX_KEY_BYTES), key)
+        .alias("meter_id"),
         F.when(_too_large(), "too_large")
         .when(~F.is_valid_utf8(value) | ~F.is_valid_utf8(key), "not_utf8")
         .when(F.lit(partitions > 1) & (F.coalesce(key, F.lit("")) == ""), "no_key")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 128 * 1024 * 1024
 ROW_BYTES = 512  # of a short record with its verdict, in all the forms that it takes
-METER_BYTES = 32 * 1024  # of a meter's state and profile, as they were and as they become
+METER_BYTES = 120 * 1024  # of a meter's state and profile, as they were and as they become
 
 
 def pieces(records: pa.Table) -> Iterator[pa.Table]:

@@ -29,7 +29,7 @@ from meterwatch.storage.migrate import database_path
 from serving.client import Client, ServiceRefused, ServiceUnavailable
 from streaming.batches import Batches
 from streaming.broker import check_free
-from streaming.errors import BrokerAwayError, StreamError
+from streaming.errors import BrokerAwayError, Stopped, StreamError
 from streaming.jars import CONNECTOR, jars
 from streaming.ledger import EARLIEST, Topic, describe, starting_offsets
 from streaming.metrics import HOST
@@ -54,10 +54,6 @@ SPARK_ENDED = (PySparkException, Py4JError, EOFError)  # a batch was read from i
 ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
 
-class Stopped(Exception):  # noqa: N818
-    """The stream was told to end while it waited."""
-
-
 def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = False) -> None:
     """Read the topic into the database until told to stop (SIGTERM, SIGINT), or once until its end.
 
@@ -75,7 +71,8 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             keep_s = settings.retention_days * DAY
             whole = Whole(client_config(settings), topic.name)
             batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s, whole)
-            batches.settle()
+            for _ in batches.settle():
+                beat(settings, STREAM)
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
@@ -123,7 +120,7 @@ def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
 
 def _patient(settings: Settings, stop: threading.Event, *, once: bool) -> Callable[[pa.Table], pa.Table]:
     """Ask the service, however long it is away: nothing is committed meanwhile. With `--once` the patience ends."""
-    clients = [Client(url, attempts=1) for url in settings.service_urls]
+    clients = [Client(url, settings.api_key, attempts=1) for url in settings.service_urls]
 
     def ask(request: pa.Table) -> pa.Table:
         wait, turn, begun = FIRST_WAIT, 0, time.monotonic()
@@ -149,7 +146,9 @@ def _patient(settings: Settings, stop: threading.Event, *, once: bool) -> Callab
 def _check_patience(settings: Settings, error: ServiceUnavailable | ServiceRefused, seconds: float) -> None:
     """Whether asking again may help: it will not where the batch is at fault, nor for ever where a script waits."""
     if isinstance(error, ServiceRefused) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise StreamError(f"the service at {settings.service_url} refuses a batch: {error}") from error
+        key = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        then = f"; set {PREFIX}API_KEY to a key of role score (`meterwatch keys add`)" if key else ""
+        raise StreamError(f"the service at {settings.service_url} refuses a batch: {error}{then}") from error
     if seconds > ONCE_SECONDS:
         raise StreamError(
             f"the service at {settings.service_url} has judged nothing for {seconds:.0f} s ({error}); start it with "

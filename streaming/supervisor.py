@@ -267,6 +267,11 @@ def _check(settings: Settings, broker: Broker) -> None:
     for name in (processes.STREAM, processes.SERVICE):
         clear(settings, name)
     migrate(database_path(settings.database_url))
+    if settings.api_keys_file is not None and not settings.api_key:
+        raise StreamError(
+            "the service asks for a key and the stream has none; make one with "
+            "`meterwatch keys add stream --role score` and set METERWATCH_API_KEY to it"
+        )
     check_free(settings.host, settings.port, "the service", "METERWATCH_PORT")
     if settings.stream_metrics_port:
         check_free(METRICS_HOST, settings.stream_metrics_port, "the stream's metrics", "METERWATCH_STREAM_METRICS_PORT")

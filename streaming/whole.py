@@ -66,6 +66,8 @@ class Whole:
                 "enable.auto.commit": False,
                 "isolation.level": "read_uncommitted",
                 "queued.max.messages.kbytes": QUEUE_KB,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,  # the next run would wait behind a fetch at the end of the topic
             }
         )
         try:

@@ -243,17 +243,24 @@ class MeterStore:
         found = self._db.query("SELECT DISTINCT topic_id, topic FROM held_readings", schema)
         return [(row["topic_id"], row["topic"]) for row in found.to_pylist()]
 
-    def waiting(self, topic_id: str, topic: str, meter_ids: pa.Array | None = None) -> pa.Table:
-        """Readings (HELD) of a topic that wait, in the order of their records; of the given meters, or of all."""
-        which = "held_readings AS h"
-        if meter_ids is not None:
-            self._db.insert("temp.wanted", pa.table({"number": np.arange(len(meter_ids)), "meter_id": meter_ids}))
-            which = "temp.wanted AS w JOIN held_readings AS h ON h.meter_id = w.meter_id"
+    def meters_waiting(self, topic_id: str, topic: str, most: int) -> pa.Array:
+        """Some meters that have readings of a topic waiting."""
+        found = self._db.query(
+            f"SELECT DISTINCT meter_id FROM held_readings WHERE topic_id = ? AND topic = ? LIMIT {most}",  # noqa: S608
+            pa.schema([("meter_id", pa.string())]),
+            pa.table({"topic_id": [topic_id], "topic": [topic]}),
+        )
+        return found["meter_id"].combine_chunks()
+
+    def waiting(self, topic_id: str, topic: str, meter_ids: pa.Array) -> pa.Table:
+        """Readings (HELD) of a topic and some of its meters that wait, in the order of their records."""
+        self._db.insert("temp.wanted", pa.table({"number": np.arange(len(meter_ids)), "meter_id": meter_ids}))
         # ADBC takes no type from a column that begins null.
         names = ", ".join("coalesce(record_key, x'')" if name == "record_key" else f"h.{name}" for name in HELD.names)
         wanted = pa.table({"topic_id": [topic_id], "topic": [topic]})
         found = self._db.query(
-            f"SELECT {names}, record_key IS NULL FROM {which} WHERE topic_id = ? AND topic = ? "  # noqa: S608
+            f"SELECT {names}, record_key IS NULL FROM temp.wanted AS w "  # noqa: S608
+            "JOIN held_readings AS h ON h.meter_id = w.meter_id WHERE topic_id = ? AND topic = ? "
             "ORDER BY partition, record_offset",
             pa.schema([*HELD, ("keyless", pa.bool_())]),
             wanted,

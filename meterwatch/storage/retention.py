@@ -23,8 +23,9 @@ _DOOMED = (
 _CHOOSE = (
     f"INSERT INTO temp.doomed WITH due AS MATERIALIZED ("  # noqa: S608 - numbers
     f"SELECT meter_id, CASE WHEN at - before_few > {PAUSE} THEN before_few ELSE at END - {{keep}} AS least FROM ("
-    "SELECT s.meter_id, s.at, (SELECT at FROM power_data WHERE meter_id = s.meter_id AND at <= s.at "
-    f"ORDER BY at DESC LIMIT 1 OFFSET {FEW}) AS before_few FROM hot_states AS s "
+    "SELECT s.meter_id, s.at, coalesce((SELECT at FROM power_data WHERE meter_id = s.meter_id AND at <= s.at "
+    f"ORDER BY at DESC LIMIT 1 OFFSET {FEW}), "
+    "(SELECT min(at) FROM power_data WHERE meter_id = s.meter_id)) AS before_few FROM hot_states AS s "
     "WHERE s.rowid > {first} AND s.rowid <= {last} "
     "AND EXISTS (SELECT 1 FROM power_data WHERE meter_id = s.meter_id AND at < s.at - {keep}))) "
     "SELECT p.meter_id, p.at, p.partition FROM due CROSS JOIN power_data AS p "

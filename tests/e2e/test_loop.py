@@ -66,6 +66,8 @@ def test_dirty_lines_end_where_they_belong(instance: Instance, good: list[bytes]
     lines, counts = dirty(good)
     file = tmp_path / "in.txt"
     file.write_bytes(b"\n".join([HEADER.encode(), *lines, b"", b""]))
+    instance.env["METERWATCH_API_KEYS_FILE"] = str(tmp_path / "keys.json")  # a service that asks for a key
+    instance.env["METERWATCH_API_KEY"] = instance.run("keys", "add", "stream", "--role", "score").stdout.split()[-1]
     instance.run("up", "--replay", file, "--rate", "max", "--exit-when-done")
 
     # The replay leaves header and empty lines out wherever they stand; all other lines reach the topic as they are.

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORDS = 4000
+LOCKED_SECONDS = 5.0  # longer than any batch takes, shorter than the stream waits for a lock
 HOLD = (
     "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN IMMEDIATE'); print(); sys.stdin.read()"
 )
@@ -123,8 +125,11 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(fed: In
         ) as other:
             assert other.stdout is not None
             other.stdout.readline()
-            asked = between.asked
-            wait_for("a batch that would be written", lambda: between.asked > asked, seconds=60)
+            asked, until = between.asked, time.monotonic() + LOCKED_SECONDS
+            # Where the next one is judged already, nothing is asked until a batch is written: then time tells.
+            wait_for(
+                "a batch that would be written", lambda: between.asked > asked or time.monotonic() > until, seconds=60
+            )
             stands = done(fed)
             other.communicate()
         wait_for("it to be written", lambda: done(fed) > stands, seconds=60)

@@ -137,6 +137,9 @@ def test_what_is_in_its_way_is_one_line(instance: Instance, tmp_path: Path) -> N
         with socket.create_server(("127.0.0.1", port)):
             refused(instance, "up", says=f"port {port} for the ")
             refused(instance, "up", says=f"is in use; end what listens there, or set {name}")
+    instance.env["METERWATCH_API_KEYS_FILE"] = str(tmp_path / "keys.json")
+    refused(instance, "up", says="and set METERWATCH_API_KEY to it")
+    del instance.env["METERWATCH_API_KEYS_FILE"]
     instance.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/none.db"
     refused(instance, "up", says="there is no champion model yet; make one: .venv/bin/dvc repro")
     assert instance.processes() == []

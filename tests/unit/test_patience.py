@@ -11,8 +11,8 @@ import pytest
 from meterwatch.settings import Settings
 from serving import client
 from streaming import pipeline
-from streaming.errors import StreamError
-from streaming.pipeline import Stopped, _patient
+from streaming.errors import Stopped, StreamError
+from streaming.pipeline import _patient
 from tests.faulty import FAULTS, faulty
 from tests.instances import free_port
 
@@ -64,7 +64,7 @@ class _Answers:
 @pytest.mark.parametrize("fault", [*FAULTS, "hangs", "away"])
 def test_a_script_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     made = client.Client
-    monkeypatch.setattr(pipeline, "Client", lambda url, attempts: made(url, attempts=attempts, timeout=0.3))
+    monkeypatch.setattr(pipeline, "Client", lambda url, key, attempts: made(url, key, attempts=attempts, timeout=0.3))
     with faulty("http://127.0.0.1:1", [fault] * 10_000) as server:
         url = f"http://127.0.0.1:{free_port()}" if fault == "away" else server.url
         ask = _patient(settings_of(url, tmp_path), threading.Event(), once=True)
@@ -76,6 +76,13 @@ def test_a_batch_that_is_refused_is_said_at_once(tmp_path: Path) -> None:
     with faulty("http://127.0.0.1:1", ["422"]) as server:
         ask = _patient(settings_of(server.url, tmp_path), threading.Event(), once=False)
         with pytest.raises(StreamError, match="refuses a batch: 422 at fault"):
+            ask(ASKED)
+
+
+def test_a_key_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    with faulty("http://127.0.0.1:1", ["401"]) as server:
+        ask = _patient(settings_of(server.url, tmp_path), threading.Event(), once=False)
+        with pytest.raises(StreamError, match="401 at fault; set METERWATCH_API_KEY"):
             ask(ASKED)
 
 

@@ -133,7 +133,8 @@ def stream_of(tmp_path: Path, lateness: int, name: str = "m") -> Stream:
 def held(stream: Stream) -> int:
     (row,) = stream.store.ledger("first").to_pylist()
     assert row["records"] == row["stored"] + row["duplicates"] + row["rejected"] + row["held"]
-    assert stream.store.waiting("id", "first").num_rows == row["held"]
+    every = stream.store.meters_waiting("id", "first", 99)
+    assert stream.store.waiting("id", "first", every).num_rows == row["held"]
     return int(row["held"])
 
 
@@ -196,7 +197,7 @@ def test_a_new_topic_lets_go_what_waited_from_the_old_one(tmp_path: Path) -> Non
     stream.take(records)
     assert held(stream) == 4
     new = Batches(stream.store, stream.ask, Topic("first", "new", {0: (0, 0)}), {})
-    new.settle()
+    list(new.settle())
     rows = {row["topic_id"]: row for row in stream.store.ledger("first").to_pylist()}
     assert list(rows) == ["id"]
     assert [rows["id"][name] for name in ("next_offset", "stored", "rejected", "held")] == [4, 3, 1, 0]

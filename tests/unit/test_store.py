@@ -235,15 +235,19 @@ def test_what_waits_comes_back_as_it_was(store: MeterStore) -> None:
     table = pa.Table.from_pylist(rows, schema=meters.HELD)
     store.commit(replace(batch([], 0), held=table, advances=[Advance(0, None, 3, 3, 0, 0, 0, 3)]))
     assert store.sources_waiting() == [("id", "first")]
-    assert store.waiting("id", "first").to_pylist() == sorted(rows, key=lambda row: row["record_offset"])
+    every = store.meters_waiting("id", "first", 9)
+    assert sorted(every.to_pylist()) == ["a", "b"]
+    assert len(store.meters_waiting("id", "first", 1)) == 1
+    assert len(store.meters_waiting("other", "first", 9)) == 0
+    assert store.waiting("id", "first", every).to_pylist() == sorted(rows, key=lambda row: row["record_offset"])
     assert store.waiting("id", "first", pa.array(["x", "a"])).to_pylist() == [rows[2], rows[0]]
-    assert store.waiting("other", "first").num_rows == 0
+    assert store.waiting("other", "first", every).num_rows == 0
     changed = pa.Table.from_pylist([{**rows[0], "suspect": False}], schema=meters.HELD)
     gone = pa.table([["a"], [0], [2]], schema=meters.RELEASED)
     store.commit(
         replace(batch([], 0), held=changed, released=gone, advances=[Advance(0, 3, 3, 0, 0, 1, 0, -1, 1, 0, 0)])
     )
-    assert store.waiting("id", "first").to_pylist() == [rows[1], {**rows[0], "suspect": False}]
+    assert store.waiting("id", "first", every).to_pylist() == [rows[1], {**rows[0], "suspect": False}]
     (row,) = store.ledger("first").to_pylist()
     assert (row["held"], row["duplicates"], row["late"]) == (2, 1, 1)
 
