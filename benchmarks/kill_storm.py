@@ -181,9 +181,11 @@ class Storm:
             raise SystemExit(f"the supervisor ended with {up.returncode}")
 
     def _kill(self, victim: str) -> bool:
-        """Whether it ran, and was killed."""
-        for part in processes.processes(self._settings):
-            if part.name == victim:
+        """Whether it ran, and was killed. A broker that is being started still has the number of its supervisor."""
+        parts = list(processes.processes(self._settings))
+        starters = {part.pid for part in parts if part.name == UP and victim != UP}
+        for part in parts:
+            if part.name == victim and part.pid not in starters:
                 with suppress(ProcessLookupError):
                     os.kill(part.pid, signal.SIGKILL)
                     return True
