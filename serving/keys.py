@@ -50,12 +50,16 @@ class Caller:
 class Keys:
     """The keys of a file, read again when it changes.
 
+    Logins are signed with a secret of this object that is nowhere written down, so that who reads the file can make none.
+    Given up: they end with the process, and another one beside it does not know them.
+
     Raises:
         KeysError: there is no such file, or it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._secret = secrets.token_bytes(32)
         self._stamp: tuple[int, int] | None = None
         self._keys: dict[str, dict[str, Any]] = {}
         self._right: dict[bytes, Caller] = {}
@@ -93,7 +97,7 @@ class Keys:
         return caller
 
     def session(self, text: str) -> str:
-        """A cookie's value for a key that is right; it ends after half a day, or when the key is revoked."""
+        """A cookie's value for a key that is right; it ends after half a day, with this object, or with the key."""
         number, until = text.split("_")[1], int(time.time()) + SESSION_SECONDS
         return f"{number}.{until}.{self._sign(number, until)}"
 
@@ -109,8 +113,8 @@ class Keys:
         return Caller(key["name"], key["role"])
 
     def _sign(self, number: str, until: int) -> str:
-        secret = bytes.fromhex(self._keys[number]["hash"])
-        return hmac.new(secret, f"{number}.{until}".encode(), hashlib.sha256).hexdigest()
+        signed = f"{number}.{until}.{self._keys[number]['hash']}"  # with the hash: a number may come back
+        return hmac.new(self._secret, signed.encode(), hashlib.sha256).hexdigest()
 
 
 def _hash(secret: str, salt: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
 import socket
 import threading
@@ -224,3 +226,18 @@ def test_a_login_goes_by_the_file_as_it_is_now(guarded: TestClient, tmp_path: Pa
     assert guarded.post("/login", data={"key": key}).status_code == 401
     path.unlink()
     assert guarded.post("/login", data={"key": key}).status_code == 503
+
+
+def test_who_reads_the_key_file_can_make_no_login(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = keys.add(path, "ada", "admin")
+    mine, another = keys.Keys(path), keys.Keys(path)
+    cookie = another.session(key)
+    assert another.of_session(cookie) is not None
+    assert mine.of_session(cookie) is None  # all that the file holds is not enough
+    (held,) = keys.load(path)
+    number, until, _ = cookie.split(".")
+    forged = hmac.new(bytes.fromhex(held["hash"]), f"{number}.{until}".encode(), hashlib.sha256).hexdigest()
+    assert mine.of_session(f"{number}.{until}.{forged}") is None
+    keys.revoke(path, number)
+    assert another.of_session(cookie) is None
