@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 
 from serving.keys import Caller, KeysError
@@ -119,10 +119,7 @@ class Guard:
         try:
             if kind.lower() == "bearer":
                 return keys.remembered(key) or await to_thread.run_sync(keys.caller, key, limiter=self._proving)
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-            return keys.of_session(cookie.value) if cookie is not None else None
-        except CookieError:
-            return None
+            return keys.of_session(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
         except KeysError as error:
             raise unreadable(error) from None
 

@@ -241,3 +241,11 @@ def test_who_reads_the_key_file_can_make_no_login(tmp_path: Path) -> None:
     assert mine.of_session(f"{number}.{until}.{forged}") is None
     keys.revoke(path, number)
     assert another.of_session(cookie) is None
+
+
+def test_a_login_is_found_among_the_cookies_of_other_programs(guarded: TestClient, tmp_path: Path) -> None:
+    key = keys.add(tmp_path / "keys.json", "ada", "read")
+    cookie = guarded.post("/login", data={"key": key}).headers["set-cookie"].partition(";")[0]
+    guarded.cookies.clear()
+    for others in ('prefs={"a":1}; ', "odd; a b=c; =; ", ""):
+        assert guarded.get("/v1/meters", headers={"Cookie": others + cookie}).status_code == 200
