@@ -249,3 +249,24 @@ def test_a_login_is_found_among_the_cookies_of_other_programs(guarded: TestClien
     guarded.cookies.clear()
     for others in ('prefs={"a":1}; ', "odd; a b=c; =; ", ""):
         assert guarded.get("/v1/meters", headers={"Cookie": others + cookie}).status_code == 200
+
+
+def test_a_body_whose_request_was_answered_ends(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is answered by its head alone need not be listened to for ever."""
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    with socket.create_connection(address, DEADLINE) as caller:
+        caller.sendall(
+            b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 1000\r\n\r\n"
+        )
+        assert caller.recv(4096).startswith(b"HTTP/1.1 403 ")
+        caller.sendall(b"a")
+        while caller.recv(4096):
+            pass
+
+
+def test_a_large_body_that_is_refused_hears_why(address: tuple[str, int]) -> None:
+    """Also a caller who sends all of it before listening, and the connection serves on."""
+    with httpx.Client(base_url="http://{}:{}".format(*address)) as client:
+        large = client.post("/v1/score", content=b"a" * 8_000_000, headers={"Sec-Fetch-Site": "cross-site"})
+        assert large.status_code == 403
+        assert client.get("/healthz").status_code == 200
