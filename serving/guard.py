@@ -83,7 +83,8 @@ class Guard:
                 body.announced(headers)
             except Problem as problem:
                 page = problem.status_code == 401 and "text/html" in headers.get("accept", "")  # noqa: PLR2004
-                target = quote(scope["path"], safe="/")
+                query = scope["query_string"].decode("latin-1")
+                target = quote(scope["path"] + ("?" + query if query else ""), safe="/")
                 answer = RedirectResponse(f"/login?next={target}", 303) if page else respond(problem)
                 await answer(scope, receive, noted)
             else:

@@ -270,3 +270,11 @@ def test_a_large_body_that_is_refused_hears_why(address: tuple[str, int]) -> Non
         large = client.post("/v1/score", content=b"a" * 8_000_000, headers={"Sec-Fetch-Site": "cross-site"})
         assert large.status_code == 403
         assert client.get("/healthz").status_code == 200
+
+
+def test_a_login_leads_back_to_the_whole_address(guarded: TestClient, tmp_path: Path) -> None:
+    wanted = "/meter?meter=a%26b&range=1d"
+    asked = guarded.get(wanted, headers={"Accept": "text/html"})
+    assert asked.status_code == 303
+    key = keys.add(tmp_path / "keys.json", "ada", "read")
+    assert guarded.post(asked.headers["location"], data={"key": key}).headers["location"] == wanted
