@@ -17,6 +17,7 @@ import httpx
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from meterwatch.logs import configure
@@ -25,11 +26,15 @@ from serving import connection, guard, keys
 from serving.app import create_app
 from serving.client import AsyncClient, ServiceRefused, ServiceUnavailable
 from serving.connection import Connection
+from serving.metrics import Metrics
+from serving.problems import Problem, respond
 from tests.integration.test_swapping import Found, _until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from starlette.types import Message, Receive, Scope, Send
 
 DEADLINE = 30.0
 HOSTILE = ["'; DROP TABLE power_data; --", "<script>alert(1)</script>", "a\nERROR forged", '"}\nup 1', "\u202e\x00"]
@@ -278,3 +283,35 @@ def test_a_login_leads_back_to_the_whole_address(guarded: TestClient, tmp_path: 
     assert asked.status_code == 303
     key = keys.add(tmp_path / "keys.json", "ada", "read")
     assert guarded.post(asked.headers["location"], data={"key": key}).headers["location"] == wanted
+
+
+@pytest.mark.parametrize(("piece", "code"), [(120_000, 200), (1_000, 408)])
+def test_a_slow_line_is_no_trickle(piece: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """85 pieces of a body, one a second of the loop's clock."""
+    loop, ahead, codes = asyncio.new_event_loop(), 0, []
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
+
+    async def receive() -> Message:
+        nonlocal ahead
+        ahead += 1
+        for _ in range(3):
+            await asyncio.sleep(0)  # time is up only for who waits
+        return {"type": "http.request", "body": bytes(piece), "more_body": ahead < 85}
+
+    async def send(message: Message) -> None:
+        codes.append(message.get("status"))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while (await receive())["more_body"]:
+                pass
+            answer = Response()
+        except Problem as problem:
+            answer = respond(problem)
+        await answer(scope, receive, send)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/readings", "query_string": b"", "headers": []}
+    loop.run_until_complete(guard.Guard(app, metrics=Metrics(), keys=None)(scope, receive, send))
+    loop.close()
+    assert codes[0] == code
