@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers, MutableHeaders
@@ -101,6 +102,8 @@ class Guard:
         if method not in SAFE and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Problem(403, "A page of another site may not ask for this.")
         if self._keys is None:
+            if not is_here(headers.get("host", "")):
+                raise Problem(421, "Without a key file this is answered at localhost alone; ask http://localhost.")
             return ANYONE
         if path in OPEN:
             return Caller("", "read")
@@ -123,6 +126,18 @@ class Guard:
             return keys.of_session(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""))
         except KeysError as error:
             raise unreadable(error) from None
+
+
+def is_here(host: str) -> bool:
+    """Whether a Host header names this machine: a loopback address, or a name without a dot.
+
+    Whoever makes a name of his own lead here (DNS rebinding) has one with a dot.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return ip_address(name).is_loopback if set(name) & {".", ":"} else True
+    except ValueError:
+        return False
 
 
 def unreadable(error: KeysError) -> Problem:

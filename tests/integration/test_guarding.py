@@ -315,3 +315,27 @@ def test_a_slow_line_is_no_trickle(piece: int, code: int, monkeypatch: pytest.Mo
     loop.run_until_complete(guard.Guard(app, metrics=Metrics(), keys=None)(scope, receive, send))
     loop.close()
     assert codes[0] == code
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [
+        ("localhost", True),
+        ("localhost:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("evil.example", False),
+        ("evil.example:8000", False),
+        ("127.0.0.1.evil.example", False),
+        ("192.0.2.1", False),
+        ("[", False),
+    ],
+)
+def test_without_keys_no_other_name_is_answered(
+    service: TestClient, guarded: TestClient, host: str, *, is_here: bool
+) -> None:
+    """A page whose own name was made to lead here would else be read as one of the same site."""
+    answer = service.get("/v1/meters", headers={"Host": host})
+    assert answer.status_code == (200 if is_here else 421)
+    assert is_here or answer.headers["content-type"] == "application/problem+json"
+    assert guarded.get("/healthz", headers={"Host": host}).status_code == 200
