@@ -50,7 +50,7 @@ class Caller:
 class Keys:
     """The keys of a file, read again when it changes.
 
-    Logins are signed with a secret of this object that is nowhere written down, so that who reads the file can make none.
+    Logins are signed with a secret of this object that is nowhere written down, so that who reads the file makes none.
     Given up: they end with the process, and another one beside it does not know them.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +18,7 @@ from serving import times
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from meterwatch.detection.explanation import Explanation
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from serving.parts import Parts
 
 CLOSELY = 86_400  # seconds before the reading from which on it is traced what a score is made of
-LONGEST_WAIT = 10.0  # seconds for one's turn
-_ONE_AT_A_TIME = threading.Lock()  # a replay takes up to a second of a core that scoring needs too
 
 
 class ReplayError(Exception):
@@ -76,27 +72,16 @@ def judge_again(parts: Parts, meter_id: str, found: Past) -> Explanation:
     close = found.readings[-1].at - CLOSELY
     runs = [list(run) for _, run in groupby(found.readings, key=lambda one: (one.model_version, one.at >= close))]
     try:
-        with _turn():
-            for run in runs[:-1]:
-                detector = _detector(parts, run[0].model_version)
-                observed = detector.observe([meter_id], [state], [profile], _readings(run, newest, jump, detector))
-                state, profile = observed.states[0], observed.profiles[0] or profile
-                newest, jump = run[-1].at, NEVER
-            detector = _detector(parts, runs[-1][0].model_version)
-            readings = _readings(runs[-1], newest, jump, detector)
-            return explain(detector, meter_id, state, profile, readings, len(readings.at) - 1)
+        for run in runs[:-1]:
+            detector = _detector(parts, run[0].model_version)
+            observed = detector.observe([meter_id], [state], [profile], _readings(run, newest, jump, detector))
+            state, profile = observed.states[0], observed.profiles[0] or profile
+            newest, jump = run[-1].at, NEVER
+        detector = _detector(parts, runs[-1][0].model_version)
+        readings = _readings(runs[-1], newest, jump, detector)
+        return explain(detector, meter_id, state, profile, readings, len(readings.at) - 1)
     except DetectionError as error:
         raise ReplayError(str(error)) from error
-
-
-@contextmanager
-def _turn() -> Iterator[None]:
-    if not _ONE_AT_A_TIME.acquire(timeout=LONGEST_WAIT):
-        raise ReplayError("others are being explained; try again in a moment")
-    try:
-        yield
-    finally:
-        _ONE_AT_A_TIME.release()
 
 
 def _readings(run: Sequence[Judged], newest: int | None, jump: int, detector: Detector) -> Readings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from meterwatch.storage import queries
@@ -12,7 +14,7 @@ from serving.documentation import problems, rows_as
 from serving.explanation import explain
 from serving.formats import objects, rows
 from serving.parts import unknown_meter
-from serving.problems import Problem
+from serving.problems import Problem, unavailable
 from serving.schemas import ISO_TIME, LONGEST_METER_ID
 
 if TYPE_CHECKING:
@@ -37,12 +39,15 @@ MaxPoints = Annotated[
     Query(ge=2, le=100_000, description="Thin to about so many; every extreme and every anomalous reading stays."),
 ]
 EVENTS_LIMIT = 1000
+EXPLAINED_AT_ONCE = 1  # each holds up to a week of readings, and a core that scoring needs too for up to a second
+EXPLAINED_WAITING = 16  # further ones that may wait; beyond, the caller is asked to come back
 
 
 def routes(parts: Parts) -> APIRouter:
     """The routes under `/v1/meters`."""
     router = APIRouter(tags=["meters"])
     settings, zone = parts.settings, parts.zone
+    explaining = CapacityLimiter(EXPLAINED_AT_ONCE)
 
     @router.get("/v1/meters", responses=rows_as("meters", description="Meters in order of their id."))
     def meters(request: Request, limit: Limit = 1000, cursor: Cursor = None) -> Response:
@@ -111,7 +116,7 @@ def routes(parts: Parts) -> APIRouter:
             return event_rows(db, request, meter_id, span, limit, cursor)
 
     @router.get("/v1/meters/{meter_id}/explain", responses=problems(404))
-    def explained(
+    async def explained(
         meter_id: MeterId,
         at: Annotated[str, Query(description="ISO-8601, the time of a stored reading.", json_schema_extra=TIME_SHAPE)],
         replay: Annotated[  # noqa: FBT002 - a flag of the address
@@ -123,7 +128,11 @@ def routes(parts: Parts) -> APIRouter:
         The parts of a score sum to it. They are found by judging again: the stored readings since an earlier state of
         the meter, by the models that judged. Where that is not possible, `contributions_missing` says why.
         """
-        return explain(parts, meter_id, moment("at", at, zone), replay=replay)
+        asked = partial(explain, parts, meter_id, moment("at", at, zone), replay=replay)
+        if explaining.statistics().tasks_waiting >= EXPLAINED_WAITING:
+            raise unavailable("Too many explanations wait already.")
+        async with explaining:
+            return await to_thread.run_sync(asked)
 
     return router
 

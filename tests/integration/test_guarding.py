@@ -28,6 +28,7 @@ from serving.client import AsyncClient, ServiceRefused, ServiceUnavailable
 from serving.connection import Connection
 from serving.metrics import Metrics
 from serving.problems import Problem, respond
+from serving.routes import meters
 from tests.integration.test_swapping import Found, _until
 
 if TYPE_CHECKING:
@@ -339,3 +340,33 @@ def test_without_keys_no_other_name_is_answered(
     assert answer.status_code == (200 if is_here else 421)
     assert is_here or answer.headers["content-type"] == "application/problem+json"
     assert guarded.get("/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_explanations_take_turns_and_hold_nothing_else_up(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may read a week into memory: they wait before they read, a few of them, and in no thread of the others."""
+    begun, released, inside = threading.Semaphore(0), threading.Event(), []
+
+    def slowly(*_: object, **__: object) -> dict[str, Any]:
+        inside.append(1)
+        begun.release()
+        assert released.wait(DEADLINE)
+        return {}
+
+    monkeypatch.setattr(meters, "explain", slowly)
+    count = 60
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            asked = [
+                pool.submit(service.get, "/v1/meters/m/explain", params={"at": "2009-01-01T00:00:00Z"})
+                for _ in range(count)
+            ]
+            refused = count - meters.EXPLAINED_AT_ONCE - meters.EXPLAINED_WAITING
+            _until(lambda: sum(one.done() for one in asked) == refused)
+            assert begun.acquire(timeout=DEADLINE)
+            assert len(inside) == meters.EXPLAINED_AT_ONCE
+            assert service.get("/v1/meters").status_code == 200
+        finally:
+            released.set()
+        answers = [one.result() for one in asked]
+    assert sorted(one.status_code for one in answers) == [200] * (count - refused) + [503] * refused
+    assert all(one.headers["retry-after"] == "1" for one in answers if one.status_code == 503)
