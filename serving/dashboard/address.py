@@ -118,7 +118,7 @@ def parse(search: str | None, zone: tzinfo) -> View:
 
 def name(path: str) -> str:
     """The name of the page at a path."""
-    return NAMES[path]
+    return NAMES.get(path, "No such page")
 
 
 def steady(path: str, search: str) -> str:

@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from dash.backends._fastapi import FastAPIDashServer, reset_current_request, set_current_request
+from dash.backends._fastapi import DashMiddleware, FastAPIDashServer, reset_current_request, set_current_request
+from dash.exceptions import DependencyException, InvalidResourceError, PreventUpdate
 from fastapi import Request, Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from typing_extensions import TypedDict
 
 from serving.dashboard import address
+from serving.problems import Problem, invalid, respond
 
 if TYPE_CHECKING:
     from dash import Dash
+    from starlette.types import Receive, Scope, Send
+
+UPDATE = "/_dash-update-component"  # where the browser asks for the content of pages and for their moving parts
+
+
+class _Part(TypedDict):
+    id: str | dict[str, Any]
+    property: str
+    value: NotRequired[Any]
+
+
+class _Asked(TypedDict):
+    """The body of an update, as far as Dash takes it for granted."""
+
+    output: str
+    inputs: list[_Part | list[_Part]]
+    state: NotRequired[list[_Part | list[_Part]]]
+    changedPropIds: NotRequired[list[str]]
+
+
+_ASKED = TypeAdapter(_Asked)
+
+
+class PageRequests(DashMiddleware):
+    """Dash's own, answering what goes wrong as the rest of the service does: the original says 500 and logs nothing."""
+
+    async def _setup_timing(self, request: Request) -> None:
+        """Read what a callback is asked; Dash's only place to do so."""
+        if request.method == "POST" and request.url.path == UPDATE:
+            try:
+                body = await request.json()
+                output = _ASKED.validate_python(body)["output"]
+            except ValidationError as error:
+                raise invalid(error.errors(include_url=False), status=400) from None
+            except (ValueError, RecursionError):
+                raise Problem(400, "The body is not JSON.") from None
+            if output not in self.dash_app.callback_map:
+                raise Problem(400, "No page has such a part; load the page again.")
+            request.state.json_body = body
+
+    async def _handle_error(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what Dash or the guard raised; the rest is for the service, which logs it."""
+        if isinstance(error, PreventUpdate):
+            answer = Response(status_code=204)
+        elif isinstance(error, HTTPException):
+            answer = respond(error)
+        elif isinstance(error, (DependencyException, InvalidResourceError)):
+            answer = respond(Problem(404, "The pages have no such file; load the page again."))
+        else:
+            raise error
+        await answer(scope, receive, send)
 
 
 class PageServer(FastAPIDashServer):
@@ -20,6 +76,12 @@ class PageServer(FastAPIDashServer):
     """
 
     websocket_capability = False  # nothing here uses it; with it, each page would try a socket that is not needed
+
+    def setup_backend(self, dash_app: Dash) -> None:
+        """Put what stands before Dash's routes into the app."""
+        self.server.add_middleware(
+            PageRequests, dash_app=dash_app, dash_server=self, before_request_funcs=self._before_request_funcs
+        )
 
     def setup_catchall(self, dash_app: Dash) -> None:
         """Answer each page's address with the same document; the browser then asks for that page's content."""

@@ -110,7 +110,7 @@ def _pictures(app: Dash, pages: Pages) -> None:
 
     @app.callback(Output("explanation", "children"), Input("explained", "data"), SEARCH, prevent_initial_call=True)
     async def explanation(told: dict[str, Any] | None, query: str | None) -> parts.Content:
-        return pages.explanation(told, query or "")
+        return await run_in_threadpool(_quietly, pages.explanation, told, query or "") or no_update
 
     @app.callback(
         [Output(f"overview-{name}", "children" if name == "spanned" else "figure") for name in Overview._fields],
@@ -137,6 +137,8 @@ def _admin() -> bool:
 def _page(pages: Pages, path: str, query: str, *, admin: bool) -> Shown:
     """A page, or what to say in its place."""
     heading = parts.heading(address.name(path))
+    if path not in address.NAMES:
+        return Shown([heading, dcc.Link("Show all meters", href=address.NOW)])
     try:
         return pages.models(admin=admin) if path == address.MODELS else pages.page(path, query)
     except UnknownMeterError as error:
