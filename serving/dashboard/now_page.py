@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from serving.dashboard.standings import Listed, Row
+    from serving.dashboard.theme import Figure
 
 STATE_WORDS = {
     "anomalous": "Anomalous",
@@ -56,8 +57,8 @@ def page(listing: Listing, body: list[Any]) -> list[Any]:
     ]
 
 
-def now_body(listed: Listed, *, zone: tzinfo) -> list[Any]:
-    """The states with their counts, the rows, and the way to the other pages."""
+def now_body(listed: Listed, first: Figure | None, *, zone: tzinfo) -> list[Any]:
+    """The states with their counts, the rows with the way to the other pages, and a picture of the first one."""
     listing = listed.listing
     everyone = sum(listed.counts.values())
     states = [("", "All", everyone), *((state, STATE_WORDS[state], listed.counts[state]) for state in STATES)]
@@ -93,7 +94,16 @@ def now_body(listed: Listed, *, zone: tzinfo) -> list[Any]:
         sorted_by=_sorted_by(listing),
     )
     card = parts.card("Meters", table, _pager(listed), html.P(EXPLAINED, className="note"), note=told, wide=True)
-    return [choice, card]
+    if first is None:
+        return [choice, card]
+    meter_id = listed.rows[0].meter.meter_id
+    picture = parts.card(
+        "The first of these",
+        parts.chart(first, f"Actual and expected power of meter {meter_id}", chart_id="now-chart"),
+        note=dcc.Link(meter_id, href=address.METER + address.meter_query(meter_id)),
+        wide=True,
+    )
+    return [choice, card, picture]
 
 
 def _heading(title: str, name: str, listing: Listing) -> parts.Content:

@@ -201,6 +201,24 @@ class Pages:
         newest = queries.newest(db, meter_id)
         if newest is None:
             raise UnknownMeterError(meter_id)
+        last = int(newest["at"])
+        figure, drawn, window = self._power(db, meter_id, view)
+        panels = self._below(db, meter_id, figure, drawn, window)
+        recent, _ = queries.events(db, meter_id, limit=EVENTS_BELOW)
+        why = address.METER + replace(view, at=last).search(zone)
+        return Moved(
+            figure,
+            live_page.verdict_card(newest, why=why, zone=zone),
+            live_page.recent_events(recent, view, zone=zone, price=price, newest=last),
+            last,
+            panels,
+        )
+
+    def _power(
+        self, db: sqlite3.Connection, meter_id: str, view: View
+    ) -> tuple[theme.Figure, Mapping[str, NDArray[Any]], tuple[int, int]]:
+        """A picture of a meter's power, what is drawn in it, and its window."""
+        zone = self._zone
         oldest, last = queries.span(db, meter_id)
         start, end = view.window(oldest, last)
         events, _ = queries.events(db, meter_id, start=start, end=end)
@@ -218,16 +236,7 @@ class Pages:
             nothing=f"No readings in this range.<br>There are some from {wording.moment(oldest, zone)}"
             f"<br>to {wording.moment(last, zone)} ({zone}).",
         )
-        panels = self._below(db, meter_id, figure, drawn, (start, end))
-        recent, _ = queries.events(db, meter_id, limit=EVENTS_BELOW)
-        why = address.METER + replace(view, at=last).search(zone)
-        return Moved(
-            figure,
-            live_page.verdict_card(newest, why=why, zone=zone),
-            live_page.recent_events(recent, view, zone=zone, price=price, newest=last),
-            last,
-            panels,
-        )
+        return figure, drawn, (start, end)
 
     def _below(
         self,
@@ -253,7 +262,9 @@ class Pages:
         return explanation(told, zone=self._zone, close=close)
 
     def _now(self, db: sqlite3.Connection, asked: Listing) -> list[Any]:
-        return now_page.now_body(self._standings.listed(db, asked), zone=self._zone)
+        listed = self._standings.listed(db, asked)
+        first = self._power(db, listed.rows[0].meter.meter_id, View())[0] if listed.rows else None
+        return now_page.now_body(listed, first, zone=self._zone)
 
     def _all_events(self, db: sqlite3.Connection, meters: list[str], asked: EventListing) -> Shown:
         meter_id = asked.asked.meter_id

@@ -402,6 +402,8 @@ def test_all_meters_move_are_searched_and_sorted_without_a_reload(house: Instanc
     expect(rows).to_contain_text(hostile)
     expect(page.locator("#now-search")).to_be_focused()
     expect(page.locator("#page td img")).to_have_count(1)  # the day's line
+    expect(page.locator("#now-chart .js-plotly-plot")).to_have_count(1)
+    expect(page.locator("section", has=page.locator("#now-chart"))).to_contain_text(hostile)
     page.get_by_role("link", name="Last reading").click()
     page.wait_for_url("**sort=-reading")
     expect(page.locator("th[aria-sort=descending]")).to_contain_text("Last reading")

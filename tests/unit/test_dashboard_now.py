@@ -121,11 +121,11 @@ def test_search_and_state_narrow_the_list_and_are_counted(many: Path) -> None:
 
 def test_every_row_is_told_and_an_empty_list_says_so(many: Path) -> None:
     zone = ZoneInfo("UTC")
-    told = str(now_body(listed(many, Listing()), zone=zone))
+    told = str(now_body(listed(many, Listing()), None, zone=zone))
     assert "1 to 50 of 107 meters" in told
     assert "2009-01-01 23:00 (UTC)" in told
-    assert "holds “nobody”" in str(now_body(listed(many, Listing("nobody")), zone=zone))
-    assert "in this state" in str(now_body(listed(many, Listing(state="silent")), zone=zone))
+    assert "holds “nobody”" in str(now_body(listed(many, Listing("nobody")), None, zone=zone))
+    assert "in this state" in str(now_body(listed(many, Listing(state="silent")), None, zone=zone))
 
 
 def test_silence_takes_three_cadences_and_an_hour(tmp_path: Path) -> None:
