@@ -11,6 +11,7 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from meterwatch.storage.models import RegistryError
 
@@ -89,12 +90,22 @@ _SAID = {  # in the place of the framework's bare words
 }
 
 
+def _methods(app: FastAPI, request: Request) -> str:
+    """What the routes of this address take."""
+    routes = [
+        route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+    ]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an app as a problem, also those of the framework."""
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise TypeError from error
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route only
+            error = HTTPException(error.status_code, error.detail, {"Allow": _methods(app, request)})
         if error.detail == HTTPStatus(error.status_code).phrase and (said := _SAID.get(error.status_code)):
             error = HTTPException(error.status_code, said, error.headers)
         return respond(error)

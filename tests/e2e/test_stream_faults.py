@@ -34,9 +34,13 @@ if TYPE_CHECKING:
 
 RECORDS = 4000
 LOCKED_SECONDS = 5.0  # longer than any batch takes, shorter than the stream waits for a lock
-HOLD = (
-    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN IMMEDIATE'); print(); sys.stdin.read()"
-)
+HOLD = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("BEGIN IMMEDIATE")
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 def settings_of(instance: Instance) -> Settings:

@@ -21,9 +21,13 @@ from tests.unit.test_batches import Stream, judge, parsed, records_of
 RECORDS = records_of(1, 4000)
 BATCH = 500
 ROOMS = (0, 4096, 8192, 20_000, 40_000, 80_000)  # bytes
-HOLD = (
-    "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN IMMEDIATE'); print(); sys.stdin.read()"
-)
+HOLD = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("BEGIN IMMEDIATE")
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 def take(store: MeterStore, begin: int, end: int) -> None:
