@@ -145,7 +145,8 @@ def test_the_run_is_in_mlflow_as_one_parent_with_its_stages_and_detectors(projec
     figures = {path.stem for path in (project / "mlruns" / "artifacts").rglob("*.png")}
     assert figures == {
         "power_over_time", "voltage_histogram", "correlation", "monthly_mean", "training_curve", "anomalies",
-        "anomalies_ordinary", "anomalies_seed_3sigma", "recall_by_kind", "recall_against_alarms",
+        "anomalies_ordinary", "anomalies_seed_3sigma", "recall_by_kind", "recall_against_alarms", "kinds_told",
+        "lasting_changes",
     }  # fmt: skip
     assert not [p for p in (project / "mlruns").rglob("*") if p.suffix in {".pkl", ".pickle", ".joblib"}]
 
