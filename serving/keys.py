@@ -84,8 +84,8 @@ class Keys:
     def caller(self, text: str) -> Caller | None:
         """The caller of a key; None where it is wrong. Takes some 50 ms of work."""
         self._read()
-        match = _KEY.fullmatch(text)
-        key = self._keys.get(match[1]) if match else None
+        match, keys = _KEY.fullmatch(text), self._keys
+        key = keys.get(match[1]) if match else None
         if match is None or key is None:
             return None
         if not hmac.compare_digest(_hash(match[2], key["salt"]), bytes.fromhex(key["hash"])):
@@ -93,7 +93,8 @@ class Keys:
         caller = Caller(key["name"], key["role"])
         if len(self._right) >= REMEMBERED:
             self._right.clear()
-        self._right[hashlib.sha256(text.encode()).digest()] = caller
+        if keys is self._keys:  # else the file has changed meanwhile, and the key may be gone
+            self._right[hashlib.sha256(text.encode()).digest()] = caller
         return caller
 
     def session(self, text: str) -> str:
