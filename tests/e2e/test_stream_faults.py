@@ -109,6 +109,7 @@ def two_versions(directory: Path) -> tuple[Settings, str, str]:
     return settings, champion.version, newest
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(fed: Instance, tmp_path: Path) -> None:
     """All of them while one stream reads; what becomes of each record stays the same, every verdict says its model."""

@@ -91,8 +91,11 @@
   /* A typed time as the address holds it; as it is there where it was not typed anew. */
   function typed(text, search, name) {
     const held = new URLSearchParams(search).get(name);
-    const plain = (time) => (time || "").trim().replace("T", " ").replace(/[+-]\d\d:\d\d$/, "").replace(/:00$/, "");
-    return held && plain(text).slice(0, 16) === plain(`${held}:00`).slice(0, 16) ? held : (text || "").trim() || null;
+    const plain = (time) => {
+      const minute = (time || "").trim().replace("T", " ").slice(0, 16);
+      return minute.length === 10 ? `${minute} 00:00` : minute;
+    };
+    return held && plain(text) === plain(held) ? held : (text || "").trim() || null;
   }
 
   const clock = (text) => String(text).replace(" ", "T").slice(0, 19);
