@@ -16,7 +16,7 @@ from starlette.routing import Match, Route
 from meterwatch.storage.models import RegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -92,10 +92,17 @@ _SAID = {  # in the place of the framework's bare words
 
 def _methods(app: FastAPI, request: Request) -> str:
     """What the routes of this address take."""
-    routes = [
-        route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
-    ]
-    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+    found = (route for route in _routes(app.routes) if route.matches(request.scope)[0] != Match.NONE)
+    return ", ".join(sorted({method for route in found for method in route.methods or ()}))
+
+
+def _routes(routes: Iterable[Any]) -> Iterator[Route]:
+    """All of them, those of included routers too."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield route
+        else:
+            yield from _routes(getattr(getattr(route, "original_router", route), "routes", ()))
 
 
 def install(app: FastAPI) -> None:
