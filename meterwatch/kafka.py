@@ -18,6 +18,8 @@ PRODUCER: Config = {
     "compression.type": "lz4",
     "partitioner": "murmur2_random",
 }
+# Looks at records by their offsets and moves nobody's.
+CONSUMER: Config = {"enable.auto.commit": False, "isolation.level": "read_uncommitted"}
 LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the broker takes what the quarantine will call too_large
 CONNECT_SECONDS = 3.0
 AWAY = "start the broker with `meterwatch broker start`, or set METERWATCH_KAFKA_BOOTSTRAP_SERVERS"

@@ -76,10 +76,13 @@ def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False)
     """
     import httpx
 
+    from serving.client import bearer
+
     url = f"{settings.service_urls[0]}/v1/meters/{_quoted(meter_id)}/explain"
-    headers = {"Authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
     try:
-        answer = httpx.get(url, params={"at": at, "replay": replay}, headers=headers, timeout=EXPLAIN_SECONDS)
+        answer = httpx.get(
+            url, params={"at": at, "replay": replay}, headers=bearer(settings.api_key), timeout=EXPLAIN_SECONDS
+        )
         told = answer.json()
     except httpx.TransportError as error:
         raise AskError(f"no service at {settings.service_url} ({error}); start it with `meterwatch serve`") from None

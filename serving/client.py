@@ -65,7 +65,7 @@ class Client:
     def __init__(
         self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, headers=_bearer(api_key), timeout=_timeout(timeout))
+        self._http = httpx.Client(base_url=base_url, headers=bearer(api_key), timeout=_timeout(timeout))
         self._attempts = attempts
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ class AsyncClient:
     def __init__(
         self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, headers=_bearer(api_key), timeout=_timeout(timeout))
+        self._http = httpx.AsyncClient(base_url=base_url, headers=bearer(api_key), timeout=_timeout(timeout))
         self._attempts = attempts
 
     async def __aenter__(self) -> Self:
@@ -160,7 +160,8 @@ class AsyncClient:
         raise AssertionError("unreachable: the last attempt raises")
 
 
-def _bearer(key: str | None) -> dict[str, str]:
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that shows a key; none without one."""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

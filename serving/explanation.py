@@ -126,7 +126,5 @@ def _same_hour(db: sqlite3.Connection, meter_id: str, at: int) -> list[dict[str,
 
 
 def _lineage(parts: Parts, version: str) -> dict[str, Any]:
-    for known in models.versions(parts.settings):
-        if known.version == version:
-            return {"run_id": known.run_id, **champion.lineage(known.bundle_dir)}
-    return {}
+    known = models.numbered(parts.settings, version)
+    return {"run_id": known.run_id, **champion.lineage(known.bundle_dir)} if known else {}

@@ -110,7 +110,7 @@ def _detector(parts: Parts, version: str) -> Detector:
     current = parts.champion.current
     if current is not None and current.version == version:
         return current.detector
-    known = next((one for one in models.versions(parts.settings) if one.version == version), None)
+    known = models.numbered(parts.settings, version)
     if known is None:
         raise ReplayError(f"model version {version}, which judged, is not in the registry")
     return _loaded(known.bundle_dir)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from meterwatch.kafka import client_config
+from meterwatch.kafka import CONSUMER, client_config
 from streaming.errors import StreamError
 from streaming.ledger import describe
 
@@ -42,10 +42,7 @@ def newest(settings: Settings, count: int) -> list[Record]:
     ends = describe(config, settings.kafka_topic).ends
     places = {number: max(first, end - count) for number, (first, end) in ends.items() if end > first}
     wanted = sum(ends[number][1] - begin for number, begin in places.items())
-    consumer = Consumer(
-        {**config, "group.id": "meterwatch-looking", "enable.auto.commit": False,
-         "isolation.level": "read_uncommitted"}
-    )  # fmt: skip
+    consumer = Consumer({**config, **CONSUMER, "group.id": "meterwatch-looking"})
     found: list[Record] = []
     try:
         consumer.assign([TopicPartition(settings.kafka_topic, number, begin) for number, begin in places.items()])

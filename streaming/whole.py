@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
 
+from meterwatch.kafka import CONSUMER
 from streaming.errors import StreamError
 from streaming.parse import CARRIED_BYTES
 
@@ -62,9 +63,8 @@ class Whole:
         consumer = Consumer(
             {
                 **self._config,
+                **CONSUMER,
                 "group.id": "meterwatch-again",
-                "enable.auto.commit": False,
-                "isolation.level": "read_uncommitted",
                 "queued.max.messages.kbytes": QUEUE_KB,
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 10,  # the next run would wait behind a fetch at the end of the topic

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
-from meterwatch.storage.models import BUNDLE_SHA256, database, versions
+from meterwatch.storage.models import BUNDLE_SHA256, database, reading, versions
 
 if TYPE_CHECKING:
     from meterwatch.settings import Settings
@@ -40,7 +38,7 @@ def evaluations(settings: Settings) -> dict[str, dict[str, float]]:
     if not known:
         return {}
     path = database(settings)
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
+    with reading(path) as db:
         return {
             found.version: dict(db.execute(_METRICS, (BUNDLE_SHA256, found.tags.get(BUNDLE_SHA256, ""))).fetchall())
             for found in known
@@ -52,7 +50,7 @@ def experiment_of(settings: Settings, run_ids: list[str]) -> dict[str, str]:
     path = database(settings)
     if not path.exists():
         return {}
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as db:
+    with reading(path) as db:
         places = ", ".join("?" * len(run_ids))
         rows = db.execute(f"SELECT run_uuid, experiment_id FROM runs WHERE run_uuid IN ({places})", run_ids)  # noqa: S608
         return {run: str(experiment) for run, experiment in rows}

@@ -49,6 +49,15 @@ class ModelVersion:
         return self.tags.get(BUNDLE_SHA256)
 
 
+def reading(path: Path) -> closing[sqlite3.Connection]:
+    """The registry's file, open for reading until the end of a `with` block.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    return closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S))
+
+
 def versions(settings: Settings) -> list[ModelVersion]:
     """Every registered version, the newest first; none where there is no registry yet.
 
@@ -59,7 +68,7 @@ def versions(settings: Settings) -> list[ModelVersion]:
     path = database(settings)
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_S)) as db:
+    with reading(path) as db:
         if not _has_registry(db):
             return []
         name = (settings.model_name,)
@@ -85,6 +94,11 @@ def versions(settings: Settings) -> list[ModelVersion]:
 def champion(settings: Settings) -> ModelVersion | None:
     """The version with the alias champion; None while there is none."""
     return next((found for found in versions(settings) if CHAMPION in found.aliases), None)
+
+
+def numbered(settings: Settings, version: str) -> ModelVersion | None:
+    """The version with this number; None where the registry has none such."""
+    return next((found for found in versions(settings) if found.version == version), None)
 
 
 def holding(settings: Settings, bundle_sha256: str) -> ModelVersion | None:

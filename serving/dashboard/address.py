@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NOW, METER, EVENTS, OVERVIEW, MODELS, HEALTH = "/", "/meter", "/events", "/overview", "/models", "/health"
 NAMES = {
@@ -132,6 +136,17 @@ def steady(path: str, search: str) -> str:
 def meter_query(meter_id: str | None) -> str:
     """The query of an address that names no more than a meter; empty where there is none."""
     return "?" + urlencode({"meter": meter_id}) if meter_id else ""
+
+
+def read_query(search: str | None) -> dict[str, str]:
+    """What the query of a list's address says; what is empty says nothing."""
+    return {name: values[-1] for name, values in parse_qs((search or "").lstrip("?")).items()}
+
+
+def write_query(told: Mapping[str, str | None]) -> str:
+    """The query of a list's address, `?` included, without what is empty; empty where nothing is told."""
+    kept = {name: value for name, value in told.items() if value}
+    return "?" + urlencode(kept) if kept else ""
 
 
 def page_number(text: str) -> int:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlencode
 
 from meterwatch.storage.event_list import LABELS, Narrowed
-from serving.dashboard.address import LONGEST_ID, AddressError, page_number, read_time, written_time
+from serving.dashboard.address import (
+    LONGEST_ID,
+    AddressError,
+    page_number,
+    read_query,
+    read_time,
+    write_query,
+    written_time,
+)
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -36,8 +43,7 @@ class EventListing:
             "label": asked.label,
             "page": str(self.page) if self.page > 1 else None,
         }
-        kept = {name: value for name, value in told.items() if value}
-        return "?" + urlencode(kept) if kept else ""
+        return write_query(told)
 
     def labelled(self, label: str) -> EventListing:
         """The same with another label, from the first page on."""
@@ -54,7 +60,7 @@ def parse(search: str | None, zone: tzinfo) -> EventListing:
     Raises:
         AddressError: a time that is none, an end before its start, an unknown label, or a severity that is no number.
     """
-    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?")).items()}
+    query = read_query(search)
     meter_id, kind, label = query.get("meter"), query.get("kind", ""), query.get("label", "")
     if len(meter_id or "") > LONGEST_ID or len(kind) > LONGEST_KIND:
         raise AddressError(f"This address names a meter or a kind that is too long; at most {LONGEST_ID} characters.")

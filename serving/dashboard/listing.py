@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlencode
 
-from serving.dashboard.address import LONGEST_ID, AddressError, page_number
+from serving.dashboard.address import LONGEST_ID, AddressError, page_number, read_query, write_query
 
 STATES = ("anomalous", "silent", "unjudged", "warming_up", "normal")  # the worst first
 ORDERS = ("state", "meter", "since", "reading", "power", "expected", "severity")
@@ -31,8 +30,7 @@ class Listing:
             told["sort"] = f"{'-' if self.descending else ''}{self.order}"
         if self.page > 1:
             told["page"] = str(self.page)
-        kept = {name: value for name, value in told.items() if value}
-        return "?" + urlencode(kept) if kept else ""
+        return write_query(told)
 
     def of_state(self, state: str) -> Listing:
         """The same with another state, from the first page on."""
@@ -50,7 +48,7 @@ def parse(search: str | None) -> Listing:
     Raises:
         AddressError: an unknown state or order, or a page that is none.
     """
-    query = {name: values[-1] for name, values in parse_qs((search or "").lstrip("?")).items()}
+    query = read_query(search)
     text, state = query.get("q", "").strip(), query.get("state", "")
     if len(text) > LONGEST_ID:
         raise AddressError(f"This address searches for {len(text):,} characters; a meter has at most {LONGEST_ID}.")

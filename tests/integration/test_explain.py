@@ -23,9 +23,9 @@ from meterwatch.storage.models import ModelVersion
 from serving.app import create_app
 from streaming.batches import Batches
 from streaming.ledger import Topic
+from streaming.waiting import RECORDS
 from tests.households import START, household
 from tests.integration.test_service import as_stream
-from tests.unit.test_batches import PARSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def table(records: list[Record], begin: int) -> pa.Table:
          "at": at, "channels": [None if math.isnan(value) else value for value in values]}
         for k, (meter, at, values) in enumerate(records)
     ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=PARSED)
+    return pa.Table.from_pylist(rows, schema=RECORDS)
 
 
 def ask(service: TestClient, request: pa.Table) -> pa.Table:

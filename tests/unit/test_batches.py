@@ -20,6 +20,7 @@ from streaming.batches import Batches
 from streaming.ledger import Topic
 from streaming.metrics import OUTCOMES
 from streaming.scoring import AnswerError
+from streaming.waiting import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,18 +28,6 @@ if TYPE_CHECKING:
 
     from streaming.scoring import Score
 
-PARSED = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("meter_id", pa.string()),
-        ("reason", pa.string()),
-        ("at", pa.int64()),
-        ("channels", pa.list_(pa.float64())),
-    ]
-)
 Dump = Callable[[MeterStore], dict[str, list[str]]]
 TEXT, NUMBER, MOMENT = pa.string(), pa.float64(), pa.timestamp("s", tz="UTC")
 VERDICT = pa.struct(
@@ -117,7 +106,7 @@ def parsed(records: Sequence[Record], begin: int = 0) -> pa.Table:
         }
         for number, (meter, at, power) in enumerate(records)
     ]
-    return pa.Table.from_pylist(rows, schema=PARSED)
+    return pa.Table.from_pylist(rows, schema=RECORDS)
 
 
 class Stream:
