@@ -27,15 +27,24 @@ def contents(settings: Settings) -> list[Path]:
     return [path for path in (*files, *(settings.run_dir / name for name in MADE_HERE)) if path.exists()]
 
 
+def check_stopped(settings: Settings) -> None:
+    """Prove that nothing of the instance runs.
+
+    Raises:
+        InstanceError: a part does.
+    """
+    if running := processes(settings):
+        names = ", ".join(f"{part.name} ({part.pid})" for part in running)
+        raise InstanceError(f"this instance is running: {names}; stop it first (Ctrl-C, or `meterwatch broker stop`)")
+
+
 def reset(settings: Settings) -> None:
     """Delete the database, broker data, checkpoints and logs.
 
     Raises:
         InstanceError: a part of the instance is running.
     """
-    if running := processes(settings):
-        names = ", ".join(f"{part.name} ({part.pid})" for part in running)
-        raise InstanceError(f"this instance is running: {names}; stop it first (Ctrl-C, or `meterwatch broker stop`)")
+    check_stopped(settings)
     for path in contents(settings):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

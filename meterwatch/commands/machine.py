@@ -1,7 +1,8 @@
-"""Commands about this machine: what is missing, and starting over."""
+"""Commands about this machine: what is missing, starting over, and moving to another one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from meterwatch.commands.output import Json, print_json
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (doctor, reset):
+    for command in (doctor, backup, restore, reset):
         app.command()(command)
 
 
@@ -27,6 +28,35 @@ def doctor(as_json: Json = False) -> None:
         for finding in findings:
             print(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.what}: {finding.fact}")
     raise typer.Exit(0 if all(finding.ok for finding in findings if finding.needed) else 1)
+
+
+def backup(file: Annotated[Path, typer.Argument(dir_okay=False)], as_json: Json = False) -> None:
+    """Write database, models and the own broker's records to FILE; the instance may run."""
+    from meterwatch import backup
+    from meterwatch.settings import load
+
+    settings = load()
+    copied = backup.backup(settings, file)
+    if as_json:
+        print_json(copied._asdict())
+        return
+    print(
+        f"{file}: {copied.readings:,} readings, {copied.files} files, {copied.size / 1e6:,.1f} MB; no keys, no settings"
+    )
+    if not copied.has_broker:
+        print(f"the topic's records stay with the broker at {settings.kafka_bootstrap_servers}")
+    if not copied.has_models:
+        print("no model is registered, so none is in it")
+
+
+def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Put a backup where no instance is; `meterwatch up` then reads on from its ledger."""
+    from meterwatch import backup
+    from meterwatch.settings import load
+
+    for path in backup.restore(load(), file):
+        print(path)
+    print("restored; `meterwatch up` goes on from its ledger")
 
 
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
