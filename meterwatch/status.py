@@ -65,7 +65,10 @@ def model(settings: Settings, version: str | None = None) -> dict[str, Any]:
     files = {name: found.bundle_dir / f"{name}.json" for name in ("manifest", "lineage")}
     told = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
     shown = {"version": found.version, "aliases": sorted(found.aliases), "run_id": found.run_id}
-    return {**shown, "bundle_dir": str(found.bundle_dir), **told}
+    gate = {"why": found.gate or None, "passed": json.loads(found.tags.get(models.GATE_PASSED, "null")),
+            "checks": json.loads(found.tags.get(models.GATE_CHECKS, "[]"))}  # fmt: skip
+    decisions = json.loads(found.tags.get(models.DECISIONS, "[]"))
+    return {**shown, "gate": gate, "decisions": decisions, "bundle_dir": str(found.bundle_dir), **told}
 
 
 def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from training.evaluate import Judged
+    from training.judged import Judged
     from training.tracking import Run
 
     Figures = Mapping[str, Mapping[str, float]]  # of each detector by name

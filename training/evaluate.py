@@ -1,16 +1,13 @@
 """Stage `evaluate`: how much is found for how many false alarms, beside the baseline and each part alone.
 
 The evaluation months are copied, each copy is filled with other faults, and every detector judges the same copies.
-What is judged goes through `Detector.observe`, from the state that the months before left.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +17,12 @@ from meterwatch.detection.alarms import Scored
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.evaluation import coverage, pinball, recall_at_budgets, summary
-from meterwatch.detection.faults import inject_many
-from meterwatch.detection.rounds import Trace
-from training import acceptance, comparison, confusion, figures, prepared, seed_3sigma, tracking
+from training import acceptance, comparison, confusion, figures, prepared, seed_3sigma, tracking, worst
 from training.checks import cadence_s
+from training.judged import evaluated_on, judge, judge_copies, known_before
 from training.native import BUNDLE
+from training.outcomes import outcomes
 from training.params import load
-from training.series import Series, together
 from training.stages import command
 
 if TYPE_CHECKING:
@@ -34,15 +30,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from meterwatch.detection.faults import Label
-    from meterwatch.detection.readings import Event, Observation, Verdicts
-    from training.params import Evaluate
-    from training.prepared import Prepared
+    from training.judged import Judged
 
     Floats = NDArray[np.float64]
 
 REPORTS = Path("data/reports")
 EVALUATION = REPORTS / "evaluation.json"  # every figure of every detector
+OUTCOMES = REPORTS / "outcomes.json"  # ours, fault by fault and day by day, for the gate
 METRICS = REPORTS / "metrics"  # the few that one compares, a file a detector: `dvc metrics show` makes them rows
 PLOTS = REPORTS / "plots"
 MADE = ("kinds.csv", "lasting.csv", "recall_by_budget.csv", "recall_by_kind.csv")  # of the plots, by this stage
@@ -53,41 +47,6 @@ QUANTILES = {"lower_kw": 0.025, "expected_kw": 0.5, "upper_kw": 0.975}
 CURVE_BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _RENAMED = {"rate": "false_alarms_a_month", "shipped_rate": "shipped_false_alarms_a_month"}  # with their unit
 _DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One copy of the evaluation months, judged."""
-
-    series: Series
-    labels: Sequence[Label]
-    verdicts: Verdicts
-    trace: Trace
-    events: Sequence[Event]
-
-
-def known_before(detector: Detector, data: Prepared) -> Observation:
-    """What the detector knows of the meter when the evaluation months begin."""
-    before = data.part("train", "calibrate")
-    return detector.observe([before.meter_id], [None], [None], together([before]))
-
-
-def judge(detector: Detector, data: Prepared, told: Evaluate) -> tuple[Judged, list[Judged]]:
-    """The evaluation months as they are, and filled with faults, each from the state that the months before left."""
-    known, months = known_before(detector, data), data.part("evaluate")
-
-    def one(series: Series, labels: Sequence[Label]) -> Judged:
-        trace = Trace()
-        seen = detector.observe([series.meter_id], known.states, known.profiles, together([series]), trace)
-        return Judged(series, labels, seen.verdicts, trace, seen.events)
-
-    copies = []
-    for copy in range(told.copies):
-        channels, labels = inject_many(
-            months.at, months.channels, seed=told.seed + copy, per_month=told.faults_per_month
-        )
-        copies.append(one(Series(months.meter_id, months.at, channels), labels))
-    return one(months, []), copies
 
 
 def detectors(copies: Sequence[Judged], baseline: seed_3sigma.Seed) -> dict[str, list[Scored]]:
@@ -121,16 +80,6 @@ def figures_of(
     return out
 
 
-def evaluated_on(copies: Sequence[Judged], budget: float) -> str:
-    """A hash of the readings, the faults in them and the budget: figures compare only where it is the same."""
-    seen = hashlib.sha256(f"{budget:g}".encode())
-    for copy in copies:
-        seen.update(copy.series.at.tobytes())
-        seen.update(copy.series.channels.tobytes())
-        seen.update(repr(copy.labels).encode())
-    return seen.hexdigest()
-
-
 def expectation(clean: Judged, threshold: float) -> dict[str, float]:
     """How good the expected values are, and what alarms ordinary months raise."""
     actual, verdicts = clean.series.channels[0], clean.verdicts
@@ -150,7 +99,11 @@ def main() -> None:
     asked = {"evaluate": told.evaluate.model_dump(), "seed_3sigma": told.seed_3sigma.model_dump()}
     with tracking.stage("evaluate", asked, {**data.tags, "bundle_sha256": detector.bundle_hash}) as run:
         run.uses(data, "evaluate")
-        clean, copies = judge(detector, data, told.evaluate)
+        known = known_before(detector, data)
+        clean, copies = (
+            judge(detector, known, data.part("evaluate")),
+            judge_copies(detector, known, data, told.evaluate),
+        )
         counts = Counter(label.kind for copy in copies for label in copy.labels)
         if not counts:
             raise DataError(
@@ -161,7 +114,7 @@ def main() -> None:
         threshold, budget = detector.params.threshold, told.evaluate.budget
         found = figures_of(scored, {OURS: threshold, seed_3sigma.NAME: told.seed_3sigma.k}, budget)
         found[OURS] |= expectation(clean, threshold)
-        lasting = acceptance.changes(detector, known_before(detector, data), data.part("evaluate"))
+        lasting = acceptance.changes(detector, known, data.part("evaluate"))
         found[OURS] |= {name: round(value, _DIGITS) for name, value in acceptance.figures(lasting).items()}
         table = sum((confusion.told(copy.labels, copy.events) for copy in copies), Counter())
         found[OURS] |= {name: round(value, _DIGITS) for name, value in confusion.figures(table).items()}
@@ -169,27 +122,34 @@ def main() -> None:
             name: [at.counted.recall for at in recall_at_budgets(meters, CURVE_BUDGETS)]
             for name, meters in scored.items()
         }
-        _tables(found, curves, evaluated_on(copies, budget))
+        _tables(found, curves)
+        outcomes(copies, evaluated_on(copies, budget), budget=budget, threshold=threshold).write(OUTCOMES)
         _write(PLOTS / "lasting.csv", ["kind", "size", "day", "score"], acceptance.rows(lasting))
         _write(PLOTS / "kinds.csv", ["injected", "told"], [list(pair) for pair in sorted(table.elements())])
         comparison.log(run, found, {name: (CURVE_BUDGETS, recall) for name, recall in curves.items()}, counts, budget)
         seed = scored[seed_3sigma.NAME][0].score > told.seed_3sigma.k
         for name, figure in comparison.scatters(clean, copies[0], seed).items():
             run.figure(figure, name)
+        found_at = recall_at_budgets(scored[OURS], [budget])[0]
+        ordinary = Scored(clean.series.at, clean.verdicts.score, [], cadence_s(clean.series.at))
+        run.figure(figures.tail_calibration(*worst.calibration(ordinary)), "tail_calibration")
+        run.figure(figures.precision_recall(worst.precision_and_recall(scored[OURS])), "precision_recall_by_kind")
+        run.figure(figures.episodes(worst.misses(copies, found_at.counted.found), "Worst misses"), "worst_misses")
+        run.figure(figures.episodes(worst.false_alarms(clean, found_at.threshold), "Worst false alarms"),
+                   "worst_false_alarms")  # fmt: skip
         run.figure(figures.kinds_told(table), "kinds_told")
         run.figure(figures.lasting(acceptance.rows(lasting), threshold), "lasting_changes")
-        for path in (EVALUATION, *sorted(PLOTS / name for name in MADE)):
+        for path in (EVALUATION, OUTCOMES, *sorted(PLOTS / name for name in MADE)):
             run.file(path, "reports")
         for name, values in found.items():
             print(f"evaluate: {name:12} finds {values['recall']:.1%} at {budget:g} false alarm a meter and month")
 
 
-def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]], on: str) -> None:
+def _tables(found: Mapping[str, Mapping[str, float]], curves: Mapping[str, Sequence[float]]) -> None:
     """What `dvc metrics` and `dvc plots` show, and all of it for the next stage."""
     for folder in (METRICS, PLOTS):
         folder.mkdir(parents=True, exist_ok=True)
-    everything = {"detectors": found, "evaluated_on": on}
-    EVALUATION.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
+    EVALUATION.write_text(json.dumps({"detectors": found}, indent=1, sort_keys=True) + "\n")
     for name, values in found.items():
         few = {key: values[key] for key in COMPARED if key in values}
         (METRICS / f"{name}.json").write_text(json.dumps(few, indent=1) + "\n")

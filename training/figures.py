@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from meterwatch.detection.faults import Label
     from training.series import Series
+    from training.worst import Episode
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ BLUE, RED, GREY, AMBER, GREEN = "#1f6fb4", "#c8321e", "#8a9099", "#d99a2b", "#4f
 COLOURS = (BLUE, RED, GREY, AMBER, GREEN)
 DARK = 0.6  # of the scale of correlations: black is not read there
 MONTHS_AVERAGED = 2
-_HOUR_S = 3_600
+_HOUR_S, _DAY_S = 3_600, 86_400
 
 
 def power_over_time(series: Series) -> Figure:
@@ -171,6 +172,52 @@ def anomalies(
         axes.set_title(title, loc="left", pad=40)  # the kinds stand between
     _dates(axes)
     figure.legend(frameon=False, markerscale=4, ncols=3, loc="outside lower center")
+    return figure
+
+
+def tail_calibration(promised: Floats, raised: Floats) -> Figure:
+    """Alarms a month that thresholds promise against those that ordinary months raised; dashed: both agree."""
+    figure, axes = _axes("Alarms promised and raised in ordinary months", "promised a month", "raised a month", (6, 5))
+    axes.plot(promised, promised, color=GREY, linestyle="--", linewidth=1, label="as promised")
+    seen = raised > 0
+    axes.plot(promised[seen], raised[seen], color=BLUE, marker="o", markersize=4, label="raised")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.legend(frameon=False)
+    return figure
+
+
+def precision_recall(curves: Mapping[str, tuple[Floats, Floats]]) -> Figure:
+    """Kind → (recall, precision) over thresholds, a line each."""
+    figure, axes = _axes("Precision against recall by kind of fault", "share found", "precision", (8, 5))
+    for i, (kind, (recall, precision)) in enumerate(curves.items()):
+        axes.plot(recall, precision, color=f"C{i % 10}", linestyle="-" if i < 10 else "--", marker="o", markersize=3,  # noqa: PLR2004
+                  label=kind.replace("_", " "))  # fmt: skip
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    figure.legend(frameon=False, ncols=4, loc="outside lower center")
+    return figure
+
+
+def episodes(found: Sequence[Episode], title: str) -> Figure:
+    """Stretches with a day around each: power, what was expected, its band, and what was anomalous."""
+    figure = Figure(figsize=(11, 2.2 * max(len(found), 1)), layout="constrained")
+    figure.suptitle(title if found else f"{title}: none", x=0.01, ha="left")
+    for axes, one in zip(np.atleast_1d(figure.subplots(max(len(found), 1))), found, strict=False):
+        series, verdicts = one.judged.series, one.judged.verdicts
+        part = slice(*np.searchsorted(series.at, [one.start_at - _DAY_S, one.end_at + _DAY_S]))
+        times, power = series.at[part].astype("datetime64[s]"), series.channels[0][part]
+        axes.axvspan(
+            *np.array([one.start_at, one.end_at]).astype("datetime64[s]"), color=AMBER, alpha=0.35, linewidth=0
+        )
+        axes.fill_between(times, verdicts.lower_kw[part], verdicts.upper_kw[part], color=GREY, alpha=0.3, linewidth=0)
+        axes.plot(times, power, color=BLUE, linewidth=0.6)
+        odd = verdicts.anomalous[part]
+        axes.scatter(times[odd], power[odd], s=6, color=RED, linewidths=0)
+        axes.set_title(one.title, loc="left", fontsize=9)
+        axes.set_ylabel("kW")
+        axes.spines[["top", "right"]].set_visible(False)
+        _dates(axes)
     return figure
 
 

@@ -107,6 +107,12 @@ class Register(Section):
     """When a challenger becomes champion."""
 
     margin: float = Field(ge=0, le=1)
+    kind_margin: float = Field(ge=0, le=1)
+    alarm_margin: float = Field(ge=0)
+    risk: float = Field(gt=0, lt=1)
+    slower: float = Field(ge=0)
+    resamples: int = Field(ge=100)
+    seed: int
 
 
 class Params(Section):

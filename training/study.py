@@ -24,7 +24,8 @@ from meterwatch.detection.rounds import Models, Trace
 from training import comparison, prepared, seed_3sigma, tracking
 from training.baselines import BASELINES
 from training.checks import cadence_s
-from training.evaluate import CURVE_BUDGETS, OURS, detectors, figures_of, judge
+from training.evaluate import CURVE_BUDGETS, OURS, detectors, figures_of
+from training.judged import judge_copies, known_before
 from training.native import BUNDLE
 from training.params import load
 from training.stages import command
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from training.evaluate import Judged
+    from training.judged import Judged
     from training.params import Calibrate
     from training.prepared import Prepared
 
@@ -113,9 +114,10 @@ def main() -> None:
         scored: dict[str, list[Scored]] = {}
         by_seed: dict[str, list[float]] = {}
         judged: list[Judged] = []
+        known = known_before(detector, data)
         for seed in range(1, SEEDS + 1):
             other = told.evaluate.model_copy(update={"seed": told.evaluate.seed + 1000 * seed})
-            _, faulty = judge(detector, data, other)
+            faulty = judge_copies(detector, known, data, other)
             judged += faulty
             mine = detectors(faulty, baseline)
             mine[UNTAUGHT] = slots_scored(faulty, without_teaching)

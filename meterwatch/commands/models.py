@@ -24,7 +24,7 @@ def list_(as_json: Json = False) -> None:
 
     rows: list[dict[str, Any]] = [
         {"version": found.version, "aliases": sorted(found.aliases), "run_id": found.run_id,
-         "bundle_dir": str(found.bundle_dir)}
+         "gate": found.gate or None, "bundle_dir": str(found.bundle_dir)}
         for found in versions(load())
     ]  # fmt: skip
     if as_json:
@@ -32,7 +32,7 @@ def list_(as_json: Json = False) -> None:
         return
     print_table(
         [{**row, "aliases": ", ".join(row["aliases"])} for row in rows],
-        {"version": "version", "aliases": "aliases", "run_id": "MLflow run"},
+        {"version": "version", "aliases": "aliases", "gate": "gate", "run_id": "MLflow run"},
         "no model is registered; `dvc repro` makes one",
     )
 
@@ -47,12 +47,17 @@ def show(version: Annotated[str | None, typer.Argument(help="Default: the champi
 
 
 @models.command()
-def promote(version: str) -> None:
+def promote(
+    version: str,
+    force: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Past the gate's refusal; the reason is kept and shown.")
+    ] = None,
+) -> None:
     """Make VERSION champion; the service takes it within a second."""
     from meterwatch.settings import load
     from meterwatch.storage import models as registry
 
-    registry.promote(load(), version)
+    registry.promote(load(), version, force=force)
     print(f"version {version} is champion")
 
 

@@ -25,6 +25,7 @@ SCHEME = "sqlite:///"
 MANIFEST = "manifest.json"
 BUNDLE_SHA256 = "bundle_sha256"
 DECISIONS = "decisions"  # tag of a version: when it became champion, instead of which, and why
+GATE, GATE_PASSED, GATE_CHECKS = "gate", "gate_passed", "gate_checks"  # tags of a version: why, true or false, numbers
 _CHAMPIONS = "champions"  # tag of the registered model: versions in the order they became champion
 _WAIT_S = 5.0
 
@@ -47,6 +48,18 @@ class ModelVersion:
     def bundle_sha256(self) -> str | None:
         """The hash under which its bundle was registered; None where that was not recorded."""
         return self.tags.get(BUNDLE_SHA256)
+
+    @property
+    def refused(self) -> bool:
+        """Whether the gate refused it."""
+        return self.tags.get(GATE_PASSED) == "false"
+
+    @property
+    def gate(self) -> str:
+        """What the gate said, and who went past it why; empty where nobody asked it."""
+        forced = [one["forced"] for one in json.loads(self.tags.get(DECISIONS, "[]")) if one.get("forced")]
+        said = [f"refused: {self.tags[GATE]}"] if self.refused else [self.tags[GATE]] if GATE in self.tags else []
+        return "; ".join([*said, *(f"forced: {reason}" for reason in forced)])
 
 
 def reading(path: Path) -> closing[sqlite3.Connection]:
@@ -113,16 +126,18 @@ def holding(settings: Settings, bundle_sha256: str) -> ModelVersion | None:
     )
 
 
-def promote(settings: Settings, version: str, reason: str = "by hand") -> None:
+def promote(settings: Settings, version: str, reason: str = "by hand", *, force: str | None = None) -> None:
     """Make a version champion and remember the one before.
 
     Args:
         settings: where the registry is.
         version: a registered version.
         reason: kept with the version.
+        force: why one that the gate refused shall judge all the same; kept with the version and shown.
 
     Raises:
-        RegistryError: there is no registry or no such version, or its files are gone.
+        RegistryError: there is no registry or no such version, its files are gone, or the gate refused it and no
+            reason was given.
     """
     known = {found.version: found for found in versions(settings)}
     if version not in known:
@@ -131,10 +146,16 @@ def promote(settings: Settings, version: str, reason: str = "by hand") -> None:
         )
     if not (known[version].bundle_dir / MANIFEST).exists():
         raise RegistryError(f"the files of version {version} are gone; `dvc repro` makes a new one")
+    forced = (force or "").strip()
+    if known[version].refused and not forced:
+        raise RegistryError(
+            f"the gate refused version {version}: {known[version].tags.get(GATE)}; "
+            f'`meterwatch models promote {version} --force "REASON"` goes past it, and the reason is kept'
+        )
     with _writing(settings) as db:
         order = _champions(db, settings.model_name)
         if order[-1:] != [version]:
-            _move(db, settings.model_name, [*order, version], reason)
+            _move(db, settings.model_name, [*order, version], reason, forced if known[version].refused else "")
 
 
 def rollback(settings: Settings) -> None:
@@ -223,7 +244,7 @@ def _champions(db: sqlite3.Connection, name: str) -> list[str]:
     return order
 
 
-def _move(db: sqlite3.Connection, name: str, order: list[str], reason: str) -> None:
+def _move(db: sqlite3.Connection, name: str, order: list[str], reason: str, forced: str = "") -> None:
     version = order[-1]
     before = db.execute(
         "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?", (name, CHAMPION)
@@ -238,6 +259,8 @@ def _move(db: sqlite3.Connection, name: str, order: list[str], reason: str) -> N
         "SELECT value FROM model_version_tags WHERE name = ? AND version = ? AND key = ?", (name, version, DECISIONS)
     ).fetchone()
     decision: dict[str, Any] = {"at": int(time.time()), "before": str(before[0]) if before else None, "reason": reason}
+    if forced:
+        decision["forced"] = forced
     decisions = [*(json.loads(held[0]) if held else []), decision]
     db.execute("INSERT OR REPLACE INTO model_version_tags (name, version, key, value) VALUES (?, ?, ?, ?)",
                (name, version, DECISIONS, json.dumps(decisions)))  # fmt: skip

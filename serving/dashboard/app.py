@@ -110,5 +110,9 @@ def _question_dialog() -> html.Dialog:
         html.Button("Cancel", className="button", value="cancel", formNoValidate=True),
         html.Button("Yes, do it", className="button main"),
     ]
-    form = html.Form([html.H2(), html.P(), html.Div(buttons, className="buttons")], method="dialog")
+    asked = "Why it shall judge all the same"
+    why = html.Textarea(
+        id="force", rows=3, maxLength="1000", hidden=True, placeholder=asked, **parts.attributes(aria_label=asked)
+    )
+    form = html.Form([html.H2(), html.P(), why, html.Div(buttons, className="buttons")], method="dialog")
     return html.Dialog(form, id="ask-dialog")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dash import html
 
-from meterwatch.storage.models import CHALLENGER, CHAMPION
+from meterwatch.storage.models import CHALLENGER, CHAMPION, GATE
 from serving.dashboard import parts, wording
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _registry(
         [
             html.Span([f"{model.version} ", *_badges(model)]),
             "judges here" if model.version == serving else "",
-            model.tags.get("gate", wording.MISSING),
+            model.gate or wording.MISSING,
             _decided(model, zone),
             html.Code(model.tags.get("git_revision", "")[:10]),
             _in_mlflow(model, experiments),
@@ -174,7 +174,8 @@ def _in_mlflow(model: ModelVersion, experiments: Mapping[str, str]) -> parts.Con
 def _promote(model: ModelVersion, *, admin: bool) -> parts.Content:
     if CHAMPION in model.aliases:
         return ""
+    refused = {"data_refused": model.tags.get(GATE, "")} if model.refused else {}
     return html.Button(
         "Promote", className="button", type="button", disabled=not admin,
-        **parts.attributes(data_model="promote", data_version=model.version),
+        **parts.attributes(data_model="promote", data_version=model.version, **refused),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from meterwatch.storage import models
 from serving.documentation import problems
@@ -21,6 +21,16 @@ class ModelEntry(BaseModel):
     version: str
     run_id: str | None
     aliases: list[str]
+    gate: str | None = Field(description="What the gate said when it was registered; null where it was not asked.")
+
+
+class Promotion(BaseModel):
+    """How a version is promoted."""
+
+    force: str | None = Field(
+        None, min_length=1, max_length=1_000,
+        description="Why a version that the gate refused shall judge all the same; kept with the version.",
+    )  # fmt: skip
 
 
 class Registry(BaseModel):
@@ -37,9 +47,10 @@ def routes(parts: Parts) -> APIRouter:
     def registry() -> dict[str, Any]:
         current = parts.champion.current
         known = [
-            {"version": model.version, "run_id": model.run_id, "aliases": sorted(model.aliases)}
+            {"version": model.version, "run_id": model.run_id, "aliases": sorted(model.aliases),
+             "gate": model.gate or None}
             for model in models.versions(parts.settings)
-        ]
+        ]  # fmt: skip
         return {"serving": current.version if current else None, "models": known}
 
     @router.get("/v1/models", response_model=Registry, responses=problems(409))
@@ -55,11 +66,13 @@ def routes(parts: Parts) -> APIRouter:
         return registry()
 
     @router.post("/v1/models/{version}/promote", response_model=Registry, responses=problems(404, 409))
-    def promote(version: Annotated[str, Path(pattern=r"^[0-9]{1,9}$")]) -> dict[str, Any]:
-        """Make a version champion; it judges from the next request on."""
+    def promote(
+        version: Annotated[str, Path(pattern=r"^[0-9]{1,9}$")], body: Promotion | None = None
+    ) -> dict[str, Any]:
+        """Make a version champion; it judges from the next request on. One that the gate refused needs `force`."""
         if version not in {model.version for model in models.versions(parts.settings)}:
             raise Problem(404, f"There is no model version {version}.")
-        models.promote(parts.settings, version)
+        models.promote(parts.settings, version, force=body.force if body else None)
         parts.champion.refresh()
         return registry()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -146,7 +147,7 @@ def test_the_run_is_in_mlflow_as_one_parent_with_its_stages_and_detectors(projec
     assert figures == {
         "power_over_time", "voltage_histogram", "correlation", "monthly_mean", "training_curve", "anomalies",
         "anomalies_ordinary", "anomalies_seed_3sigma", "recall_by_kind", "recall_against_alarms", "kinds_told",
-        "lasting_changes",
+        "lasting_changes", "tail_calibration", "precision_recall_by_kind", "worst_misses", "worst_false_alarms",
     }  # fmt: skip
     assert not [p for p in (project / "mlruns").rglob("*") if p.suffix in {".pkl", ".pickle", ".joblib"}]
 
@@ -171,18 +172,22 @@ def test_the_parents_page_compares_the_detectors_and_links_data_and_model(projec
     assert "the first version" in version
 
 
-def test_nothing_runs_when_nothing_changed(project: Path) -> None:
-    assert ran(project) == []
-
-
-def test_a_registry_that_is_gone_is_made_again_and_only_it(project: Path) -> None:
-    for path in (project / "mlruns").iterdir():
-        if path.name != "README.md":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def test_when_nothing_changed_only_the_registry_is_looked_at(project: Path) -> None:
+    before = models.versions(settings(project))
 
     assert ran(project) == ["register"]
-    assert models.champion(settings(project)) is not None
-    assert ran(project) == []
+    assert models.versions(settings(project)) == before
+
+
+@pytest.mark.parametrize("gone", [["mlflow.db"], ["mlflow.db", "model_version.json", "artifacts"]])
+def test_a_registry_that_is_gone_is_made_again_and_only_it(project: Path, gone: list[str]) -> None:
+    for path in (project / "mlruns" / name for name in gone):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    assert ran(project) == ["register"]
+    champion = models.champion(settings(project))
+    assert champion is not None
+    assert champion.gate.startswith("the first version")
 
 
 def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None:
@@ -210,10 +215,23 @@ def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None
     assert np.isfinite(expected.score).any()
 
 
-def test_a_parameter_runs_what_depends_on_it(project: Path) -> None:
-    told(project, {"seed_3sigma": {"k": 4.0}})
+def test_a_parameter_runs_what_depends_on_it_and_the_new_model_meets_the_champion_at_the_gate(project: Path) -> None:
+    before = models.champion(settings(project))
+    assert before is not None
+    told(project, {"calibrate": {"iterations": 9}})
 
-    assert ran(project) == ["evaluate", "register"]
+    assert ran(project) == ["calibrate", "evaluate", "register"]
+    newest, *_ = models.versions(settings(project))
+    checks = json.loads(newest.tags[models.GATE_CHECKS])
+    assert {one["name"] for one in checks} > {"recall", "false alarms a month as shipped"}
+    assert all(one["passed"] for one in checks) is not newest.refused
+    now = models.champion(settings(project))
+    assert now == (before if newest.refused else newest)
+    with closing(sqlite3.connect(project / "mlruns" / "mlflow.db")) as db:
+        ((text,),) = db.execute(
+            "SELECT description FROM model_versions WHERE version = ?", (newest.version,)
+        ).fetchall()
+    assert "| recall |" in text
 
 
 def test_a_parameter_that_does_not_exist_is_named(project: Path) -> None:

@@ -9,10 +9,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.testclient import TestClient
 
 from meterwatch.settings import Settings
 from meterwatch.storage import models
 from meterwatch.storage.models import RegistryError
+from serving.app import create_app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,6 +158,44 @@ def test_a_challenger_that_is_promoted_is_no_challenger_any_more(settings: Setti
     models.promote(settings, "2")
 
     assert aliases(settings) == {models.CHAMPION: "2"}
+
+
+def test_what_the_gate_refused_is_promoted_with_a_reason_only_and_the_reason_is_kept(settings: Settings) -> None:
+    client = _client(settings.mlflow_tracking_uri)
+    for key, value in ((models.GATE, "worse: recall"), (models.GATE_PASSED, "false")):
+        client.set_model_version_tag(NAME, "2", key, value)
+    models.promote(settings, "1")
+
+    for reason in (None, "", "  "):
+        with pytest.raises(RegistryError, match=r"worse: recall.*--force"):
+            models.promote(settings, "2", force=reason)
+    assert aliases(settings) == {models.CHAMPION: "1"}
+    models.promote(settings, "2", force="the summer has no thefts")
+
+    assert aliases(settings)[models.CHAMPION] == "2"
+    refused, other = (models.numbered(settings, number) for number in ("2", "1"))
+    assert refused is not None
+    assert refused.gate == "refused: worse: recall; forced: the summer has no thefts"
+    assert other is not None
+    assert other.gate == ""
+
+
+def test_the_service_promotes_past_the_gate_with_a_reason_only(settings: Settings, tmp_path: Path) -> None:
+    client = _client(settings.mlflow_tracking_uri)
+    for key, value in ((models.GATE, "worse: recall"), (models.GATE_PASSED, "false")):
+        client.set_model_version_tag(NAME, "2", key, value)
+    place = settings.model_copy(update={"run_dir": tmp_path / "run", "kafka_bootstrap_servers": "127.0.0.1:1"})
+
+    with TestClient(create_app(place, find_champion=lambda: None)) as service:
+        refused = service.post("/v1/models/2/promote")
+        empty = service.post("/v1/models/2/promote", json={"force": ""})
+        done = service.post("/v1/models/2/promote", json={"force": "no thefts here"})
+        free = service.post("/v1/models/3/promote")
+
+    assert (refused.status_code, empty.status_code, done.status_code, free.status_code) == (409, 422, 200, 200)
+    assert "worse: recall" in refused.json()["detail"]
+    told = {one["version"]: one["gate"] for one in done.json()["models"]}
+    assert told == {"1": None, "2": "refused: worse: recall; forced: no thefts here", "3": None}
 
 
 def test_an_unknown_version_is_refused_and_changes_nothing(settings: Settings) -> None:

@@ -13,7 +13,8 @@ from meterwatch.detection.detector import Detector
 from meterwatch.detection.faults import Label
 from tests.households import START, household
 from training import comparison, evaluate
-from training.evaluate import OURS, Judged, evaluated_on, expectation, figures_of, judge
+from training.evaluate import OURS, expectation, figures_of
+from training.judged import Judged, evaluated_on, judge, judge_copies, known_before
 from training.params import Evaluate
 from training.prepared import Prepared
 from training.series import Series, together
@@ -34,7 +35,9 @@ def data() -> Prepared:
 
 @pytest.fixture(scope="module")
 def judged(bundle: Path, data: Prepared) -> tuple[Judged, list[Judged]]:
-    return judge(Detector.load(bundle), data, TOLD)
+    detector = Detector.load(bundle)
+    known = known_before(detector, data)
+    return judge(detector, known, data.part("evaluate")), judge_copies(detector, known, data, TOLD)
 
 
 def test_the_months_are_judged_as_if_all_before_had_just_been_seen(
@@ -120,13 +123,13 @@ def test_tables_hold_every_detector_and_are_the_same_bytes_again(
     curves = {name: [0.1] * len(evaluate.CURVE_BUDGETS) for name in FOUND}
 
     def written() -> dict[str, bytes]:
-        evaluate._tables(FOUND, curves, "abc")
+        evaluate._tables(FOUND, curves)
         return {str(path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     first = written()
 
     assert first == written()
-    assert json.loads(evaluate.EVALUATION.read_text()) == {"detectors": FOUND, "evaluated_on": "abc"}
+    assert json.loads(evaluate.EVALUATION.read_text()) == {"detectors": FOUND}
     for name in FOUND:
         assert json.loads((evaluate.METRICS / f"{name}.json").read_text())["recall"] == 0.5
     kinds = (evaluate.PLOTS / "recall_by_kind.csv").read_text().splitlines()

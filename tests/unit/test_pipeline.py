@@ -20,7 +20,7 @@ READS = {  # sections of params.yaml
     "sequence": {"sequence", "detector"},
     "calibrate": {"calibrate", "detector"},
     "evaluate": {"evaluate", "seed_3sigma"},
-    "register": {"register"},
+    "register": {"evaluate", "register"},
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from meterwatch.detection.faults import Label
 from meterwatch.detection.rounds import Trace
-from training.evaluate import Judged
+from training.judged import Judged
 from training.series import Series
 from training.study import slots_scored, without, without_teaching
 from training.teaching import Copy, Rows

@@ -15,11 +15,20 @@
     dialog.querySelector("h2").textContent = title;
     said.textContent = text;
     said.className = "";
+    const why = dialog.querySelector("textarea"); // only where the gate refused: then a reason is needed, and kept
+    const refused = button.dataset.refused;
+    why.hidden = refused === undefined;
+    why.required = !why.hidden;
+    why.value = "";
+    if (!why.hidden) said.textContent = `The gate refused it: ${refused}. ${text}`;
     dialog.querySelector("form").onsubmit = async (event) => {
       event.preventDefault();
       if (event.submitter && event.submitter.value === "cancel") return dialog.close();
+      const force = why.hidden
+        ? {}
+        : { body: JSON.stringify({ force: why.value }), headers: { "Content-Type": "application/json" } };
       try {
-        const answer = await fetch(path, { method: "POST" });
+        const answer = await fetch(path, { method: "POST", ...force });
         if (!answer.ok) throw new Error((await answer.json()).detail);
         dialog.close();
         document.dispatchEvent(new Event("stale"));
