@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from meterwatch import __version__
-from meterwatch.commands import evaluation, keys, looking, machine, models, refused, running
+from meterwatch.commands import evaluation, keys, looking, machine, models, refused, running, threshold
 
 OURS = frozenset({"meterwatch", "serving", "streaming", "training"})
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (running, looking, refused, evaluation, models, keys, machine):
+for part in (running, looking, refused, evaluation, models, threshold, keys, machine):
     part.register(app)
 
 

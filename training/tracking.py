@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "meterwatch"
 _PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
+_APART = {"study": ("study", "make study"), "threshold": ("threshold", "meterwatch threshold apply")}  # no stages
 _DIGEST = 16  # characters of the data's hash: MLflow's column holds 36
 # MLflow guesses what an experiment is about from its first runs; the wrong guess hides the charts of training.
 _ABOUT = {
@@ -133,8 +134,7 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
     """
     client, experiment = _store(load())
     origin = {**lineage.revision(), **lineage.lock_hash(), **(tags or {})}
-    command = ("study", "make study") if name == "study" else ("repro", "dvc repro")
-    parent = _parent(client, experiment, origin, *command)
+    parent = _parent(client, experiment, origin, *_APART.get(name, ("repro", "dvc repro")))
     with _nested(client, experiment, parent, name, {"stage": name}) as run:
         run.tags(origin)
         run.params(params)

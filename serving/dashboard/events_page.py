@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from dash import dcc, html
 
+from meterwatch.detection.intervals import wilson
 from serving.dashboard import address, parts, wording
 from serving.dashboard.event_listing import SEVERITIES, EventListing
 from serving.dashboard.events_table import events_table
-from serving.dashboard.precision import kept, wilson
+from serving.dashboard.precision import kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from meterwatch.detection.events import severity
+from meterwatch.detection.intervals import wilson
 from meterwatch.settings import Settings
 from meterwatch.storage import event_list, labels, queries
 from meterwatch.storage.event_list import LABELS, Narrowed
 from serving.dashboard import address, event_listing
 from serving.dashboard.address import AddressError
 from serving.dashboard.event_listing import EventListing
-from serving.dashboard.precision import kept, wilson
+from serving.dashboard.precision import kept
 from serving.dashboard.reads import Pages
 from tests.alternately import stop_reading
 from tests.households import START, household
