@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from meterwatch.detection.alarms import alarms, count, quiet_months
+from meterwatch.detection.alarms import false_alarms as cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+MERGING = -1.25  # below, alarms run into each other and their number says nothing
 SHOWN = 6  # episodes of each sort
 LEVELS = np.arange(-2.0, 2.01, 0.25)  # thresholds, log10 of months
 
@@ -55,8 +57,9 @@ def false_alarms(clean: Judged, threshold: float) -> list[Episode]:
 def calibration(ordinary: Scored) -> tuple[Floats, Floats]:
     """Alarms a month that a threshold promises, and those that ordinary months raise at it."""
     months = quiet_months(ordinary)
-    raised = [len(alarms(ordinary.at, ordinary.score >= level)[0]) / months for level in LEVELS]
-    return 10.0**-LEVELS, np.array(raised)
+    levels = LEVELS[LEVELS >= MERGING]
+    raised = [cost(*alarms(ordinary.at, ordinary.score >= level), []) / months for level in levels]
+    return 10.0**-levels, np.array(raised)
 
 
 def precision_and_recall(copies: Sequence[Scored]) -> dict[str, tuple[Floats, Floats]]:

@@ -6,6 +6,7 @@ tag of the registered model, so that a rollback goes back step by step; each dec
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -136,16 +137,15 @@ def promote(settings: Settings, version: str, reason: str = "by hand", *, force:
         force: why one that the gate refused shall judge all the same; kept with the version and shown.
 
     Raises:
-        RegistryError: there is no registry or no such version, its files are gone, or the gate refused it and no
-            reason was given.
+        RegistryError: there is no registry or no such version, its files are gone or altered, or the gate refused it
+            and no reason was given.
     """
     known = {found.version: found for found in versions(settings)}
     if version not in known:
         raise RegistryError(
             f"there is no version {version} of {settings.model_name}; `meterwatch models list` shows what there is"
         )
-    if not (known[version].bundle_dir / MANIFEST).exists():
-        raise RegistryError(f"the files of version {version} are gone; `dvc repro` makes a new one")
+    _prove(known[version])
     forced = (force or "").strip()
     if known[version].refused and not forced:
         raise RegistryError(
@@ -162,12 +162,14 @@ def rollback(settings: Settings) -> None:
     """Make the champion before the present one champion again; once more goes one further back.
 
     Raises:
-        RegistryError: there was none.
+        RegistryError: there was none, or its files are gone or altered.
     """
+    known = {found.version: found for found in versions(settings)}
     with _writing(settings) as db:
         order = _champions(db, settings.model_name)
         if len(order) < 2:  # noqa: PLR2004 - the present one and the one before
             raise RegistryError("no champion came before this one; `meterwatch models promote VERSION` chooses one")
+        _prove(known[order[-2]])
         _move(db, settings.model_name, order[:-1], f"rollback from version {order[-1]}")
 
 
@@ -205,6 +207,25 @@ def database(settings: Settings) -> Path:
     if not uri.startswith(SCHEME):
         raise RegistryError(f"METERWATCH_MLFLOW_TRACKING_URI has to be {SCHEME}PATH; the registry is a SQLite file")
     return Path(uri.removeprefix(SCHEME))
+
+
+def _prove(found: ModelVersion) -> None:
+    """A service that starts anew would refuse what was altered, and nothing would be judged: refused here already."""
+    from meterwatch.detection.detector import bundle_hash  # a second, for commands that only look
+
+    try:
+        files = json.loads((found.bundle_dir / MANIFEST).read_text()).get("files", {})
+        altered = [name for name, digest in files.items()
+                   if hashlib.sha256((found.bundle_dir / name).read_bytes()).hexdigest() != digest]  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"the files of version {found.version} are gone; `dvc repro` makes a new one") from error
+    if files and found.bundle_sha256 not in (None, bundle_hash(files)):
+        altered.append(MANIFEST)
+    if altered:
+        raise RegistryError(
+            f"{found.bundle_dir / altered[0]} was altered since version {found.version} was registered, the champion "
+            "stays; restore it from a backup, or promote another version"
+        )
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -114,6 +116,26 @@ def test_a_bundle_whose_files_are_gone_is_not_held_and_not_promoted(settings: Se
     assert models.holding(settings, "hash2") is None
     with pytest.raises(RegistryError, match="dvc repro"):
         models.promote(settings, "2")
+
+
+def test_what_was_tampered_with_is_neither_promoted_nor_rolled_back_to(settings: Settings) -> None:
+    models.promote(settings, "1")
+    models.promote(settings, "2")
+    for number in ("1", "3"):
+        version = models.numbered(settings, number)
+        assert version is not None
+        files = {"params.json": hashlib.sha256(b"as registered").hexdigest()}
+        (version.bundle_dir / "manifest.json").write_text(json.dumps({"files": files}))
+        (version.bundle_dir / "params.json").write_bytes(b"as registered, but not quite")
+
+    with pytest.raises(RegistryError, match=r"params.json was altered since version 3"):
+        models.promote(settings, "3")
+    with pytest.raises(RegistryError, match=r"params.json was altered since version 1"):
+        models.rollback(settings)
+    (version.bundle_dir / "params.json").write_bytes(b"as registered")  # now only the manifest is another
+    with pytest.raises(RegistryError, match=r"manifest.json was altered"):
+        models.promote(settings, "3")
+    assert aliases(settings)[models.CHAMPION] == "2"
 
 
 def test_mlflow_sees_promotions_and_rollbacks_step_by_step(settings: Settings) -> None:
