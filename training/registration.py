@@ -19,12 +19,22 @@ if TYPE_CHECKING:
 
 CODE = Path(__file__).with_name("mlflow_model.py")
 REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas", "treelite")
-ABOUT = (
-    "Judges readings of electricity meters one by one: scaler, isolation forest and causal convolution (native copies "
-    "with the runs `forest` and `sequence`), the weigher that injected faults taught, and the tails that turn scores "
-    "into return periods, log10 of months. The service and the stream load the version with the alias `champion`; "
-    "`meterwatch models promote VERSION` and `rollback` move it."
-)
+ABOUT = """\
+**What it does.** Judges readings of electricity meters one by one: scaler, isolation forest and causal convolution
+(native copies with the runs `forest` and `sequence`), the weigher that injected faults taught, and the tails that
+turn scores into return periods, log10 of months. The service and the stream load the version with the alias
+`champion`; `meterwatch models promote VERSION` and `rollback` move it.
+
+**Meant for** meters with a reading every second to every hour, after a day of history, better after eight weeks.
+**Not meant for** billing, safety, or proof of theft: an alarm is a reason to look.
+
+**Learned from** one meter (each version names the data's hash, `meterwatch models show` its lineage); what is
+judged is compared with each meter's own past. **Measured on** later months of that meter, filled with faults of
+physical size: each version's description and gate, the run's table by kind, its worst misses and worst false
+alarms. Faults that were injected are not faults that happened: labels on the Events page say how it does on those.
+
+**Weak at** faint changes, days that are merely shifted, and what begins while the history is short.
+"""
 
 
 def register(run: Run, settings: Settings, bundle_dir: Path, tags: Mapping[str, str]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ models = typer.Typer(help="The registry: which model judges.", no_args_is_help=T
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(models, name="models")
+    app.command()(retrain)
 
 
 @models.command("list")
@@ -71,3 +72,15 @@ def rollback() -> None:
     registry.rollback(settings)
     champion = registry.champion(settings)
     print(f"version {champion.version if champion else '?'} is champion again")
+
+
+def retrain(
+    meter: Annotated[str | None, typer.Option(help="Whose readings; needed where there are several meters.")] = None,
+) -> None:
+    """Train anew on stored readings without labelled anomalies, and ask the gate; minutes."""
+    from meterwatch.settings import load
+    from training.retraining import retrain as trained
+
+    made, tag = trained(load(), meter)
+    state = ", ".join(sorted(made.aliases)) or "neither champion nor challenger"
+    print(f"version {made.version} is {state}: {made.gate}; what it was trained on: git show {tag}")

@@ -13,11 +13,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from meterwatch.settings import Settings
-from meterwatch.storage import models
+from meterwatch.storage import labels, models
+from tests.households import household
+from tests.stored import event, store
 from training.comparison import TITLES
 
 if TYPE_CHECKING:
@@ -57,9 +61,14 @@ def clone(place: Path) -> Path:
     shutil.copy(ROOT / f"{RAW}.dvc", place / f"{RAW}.dvc")
     (place / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "\n/.venv\n")
     (place / ".venv").symlink_to(Path(sys.executable).parents[1])
-    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "all"]):
-        subprocess.run(["git", *words], cwd=place, check=True)
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        git(place, *words)
     return place
+
+
+def git(place: Path, *words: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
 
 
 def dvc(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -192,9 +201,7 @@ def test_a_registry_that_is_gone_is_made_again_and_only_it(project: Path, gone: 
 
 def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None:
     import mlflow
-    import numpy as np
     import pandas as pd
-    import pyarrow.parquet as pq
 
     from meterwatch.detection.detector import Detector
     from training.prepared import read
@@ -234,6 +241,35 @@ def test_a_parameter_runs_what_depends_on_it_and_the_new_model_meets_the_champio
     assert "| recall |" in text
 
 
+def meterwatch(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("METERWATCH_")}
+    command = [sys.executable, "-m", "meterwatch.cli", *words]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, env=env)
+
+
+def test_another_threshold_is_a_version_that_differs_in_nothing_else(project: Path) -> None:
+    from meterwatch.detection.detector import Detector
+
+    before = models.champion(settings(project))
+    assert before is not None
+
+    done = meterwatch(project, "threshold", "apply", "0.75")
+
+    assert done.returncode == 0, done.stderr
+    newest, *_ = models.versions(settings(project))
+    assert newest.aliases == {models.CHALLENGER}
+    assert newest.tags["parent_version"] == before.version
+    old, new = (Detector.load(one.bundle_dir) for one in (before, newest))
+    assert new.bundle_hash == newest.bundle_sha256
+    assert (old.params.threshold, new.params.threshold) == (0.0, 0.75)
+    files = [json.loads((one.bundle_dir / models.MANIFEST).read_text())["files"] for one in (before, newest)]
+    assert {name for name in files[0] if files[0][name] != files[1][name]} == {"params.json"}
+    assert "another number" in meterwatch(project, "threshold", "apply", "0").stderr
+    models.promote(settings(project), newest.version)
+    models.rollback(settings(project))
+    assert models.champion(settings(project)) == models.numbered(settings(project), before.version)
+
+
 def test_a_parameter_that_does_not_exist_is_named(project: Path) -> None:
     before = (project / "params.yaml").read_text()
     told(project, {"forest": {"tres": 3}})
@@ -262,6 +298,36 @@ def test_a_broken_file_stops_the_pipeline_with_its_rows_and_the_champion_stays(p
     assert "looks like W" in done.stderr
     assert "row 1 (2007-01-01 00:00:00)" in done.stderr
     assert before == models.champion(settings(project))
+
+
+@pytest.mark.long
+def test_retraining_ends_at_the_gate_and_touches_nothing_else(tmp_path: Path) -> None:
+    place = clone(tmp_path / "clone")
+    told(place, {**SMALL, "prepare": {"least_days": 5}})
+    git(place, "commit", "-qam", "small")
+    run_dir = place / "data/run"
+    at, channels = household(days=45, seed=3)
+    real = slice(600, 900)
+    run_dir.mkdir(parents=True)
+    span = (int(at[real.start]), int(at[real.stop - 1]))
+    store(run_dir / "meterwatch.db", "h", at, channels, events=[event(0, "h", *span)])
+    labels.put(Settings(run_dir=run_dir), "h-0", label="real", note="", by="ada")
+    told(place, {"forest": {"trees": 5}})  # not committed: stays, and is not used
+
+    done = meterwatch(place, "retrain")
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert git(place, "status", "--porcelain").split() == ["M", "params.yaml"]
+    champion = models.champion(settings(place))
+    assert champion is not None
+    assert champion.gate.startswith("the first version")
+    (tag,) = git(place, "tag", "--list", "retrain-*").split()
+    params = yaml.safe_load(git(place, "show", f"{tag}:params.yaml"))
+    assert (params["prepare"]["meter_id"], params["forest"]["trees"]) == ("h", SMALL["forest"]["trees"])
+    md5 = yaml.safe_load(git(place, "show", f"{tag}:data/raw/retrain.parquet.dvc"))["outs"][0]["md5"]
+    times = pq.read_table(place / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}")["at"].cast("int64").to_numpy()
+    np.testing.assert_array_equal(times // 10 ** int(np.log10(times[0]) - 9), np.delete(at, np.r_[real]))
+    assert not (run_dir / "retrain").exists()
 
 
 @pytest.mark.long

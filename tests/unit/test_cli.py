@@ -40,7 +40,7 @@ def test_version() -> None:
     assert runner.invoke(app, ["--version"]).stdout == f"meterwatch {__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["", *(path for path, _ in commands()), "models", "broker", "rejected", "keys"])
+@pytest.mark.parametrize("words", ["", *(path for path, _ in commands()), "models", "broker", "rejected", "threshold", "keys"])
 def test_help_on_every_level(words: str) -> None:
     result = runner.invoke(app, [*words.split(), "--help"])
     assert result.exit_code == 0
@@ -72,6 +72,9 @@ def test_an_empty_instance_answers_with_nothing_and_no_error() -> None:
         (["models", "promote", "7"], "models list"),
         (["models", "rollback"], "dvc repro"),
         (["models", "show"], "dvc repro"),
+        (["threshold", "suggest"], "dvc repro"),
+        (["threshold", "apply", "1"], "dvc repro"),
+        (["retrain"], "git repository"),
         (["explain", "m", "2007-01-01T00:00:00Z"], "meterwatch serve"),
         (["export", "verdicts", "out.xls"], ".csv or .parquet"),
         (["export", "readings", "out.csv"], "verdicts or events"),
