@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     @property
     def service_urls(self) -> list[str]:
         """Every address of the service; the first is the one that people are told."""
-        return [url.strip() for url in self.service_url.split(",")]
+        return [url.strip().rstrip("/") for url in self.service_url.split(",")]
 
 
 def load() -> Settings:

@@ -100,7 +100,7 @@ def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False)
 def _quoted(meter_id: str) -> str:
     from urllib.parse import quote
 
-    return quote(meter_id, safe="")
+    return quote(meter_id, safe="").replace(".", "%2E")  # a part `..` would lead to another address
 
 
 def _topic(settings: Settings) -> Topic | None:

@@ -83,12 +83,13 @@ def create_app(settings: Settings, *, find_champion: Callable[[], Registered | N
         version=_version(),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         telemetry=None,
     )
     app.state.parts = parts
     problems.install(app)
-    documentation.install(app)
+    documentation.install(app, keyed=keys is not None)
     for subject in (score, health, meters, events, intake, registry, original, login):
         app.include_router(subject.routes(parts))
     mount(app, settings, lambda: champion.current.version if champion.current is not None else None)

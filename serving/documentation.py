@@ -1,18 +1,24 @@
-"""What `/openapi.json` says beyond what FastAPI finds by itself: bodies that routes read on their own, and errors."""
+"""`/docs`, and what `/openapi.json` says beyond what FastAPI finds: bodies that routes read by themselves, errors."""
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
+from fastapi.staticfiles import StaticFiles
 
+from serving.guard import POLICY
 from serving.problems import MEDIA_TYPE
 from serving.schemas import SCORE_REQUEST, SENT_READING, SENT_READINGS, ProblemDetails
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request, Response
 
 COMPONENTS = "#/components/schemas/"
+FILES = "/docs/files"  # of Swagger UI, from a package
 FACTS = {
     400: "The body is not JSON, or not an Arrow stream.",
     401: "No valid API key.",
@@ -57,8 +63,13 @@ def rows_as(name: str, *, description: str = "Rows in order of time.") -> dict[i
     return {200: {"description": description, "content": content}, **problems(404, 406)}
 
 
-def install(app: FastAPI) -> None:
-    """Make `/openapi.json` whole."""
+def install(app: FastAPI, *, keyed: bool) -> None:
+    """Make `/openapi.json` whole and serve `/docs`, with nothing from elsewhere.
+
+    Args:
+        app: made without FastAPI's own `/docs`, whose scripts come from a public address.
+        keyed: callers need a key.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -70,11 +81,37 @@ def install(app: FastAPI) -> None:
                 routes=app.routes,
                 tags=app.openapi_tags,
             )
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(_components())
+            components = schema.setdefault("components", {})
+            components.setdefault("schemas", {}).update(_components())
+            if keyed:
+                components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+                schema["security"] = [{"key": []}]
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+    app.mount(FILES, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+    page = _page(app.title)
+
+    async def docs(_: Request) -> Response:
+        return page
+
+    app.add_route("/docs", docs, include_in_schema=False)
+
+
+def _page(title: str) -> Response:
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=title,
+        swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{FILES}/favicon-32x32.png",
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0},
+    )
+    script = bytes(page.body).split(b"<script>")[1].split(b"</script>")[0]
+    digest = b64encode(hashlib.sha256(script).digest()).decode()
+    page.headers["content-security-policy"] = f"{POLICY}; script-src 'self' 'sha256-{digest}'"
+    return page
 
 
 def _components() -> dict[str, Any]:

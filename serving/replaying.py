@@ -57,7 +57,7 @@ def past(db: sqlite3.Connection, meter_id: str, at: int) -> Past:
         )
     readings = snapshots.judged(db, meter_id, snapshot.at, at)
     if not readings or readings[-1].at != at:
-        raise ReplayError("it came late, out of order, and was not judged")
+        raise ReplayError("it came late, after newer readings: it is stored, but was not scored")
     return Past(snapshot, readings)
 
 

@@ -50,14 +50,18 @@ def progress(settings: Settings, topic: Topic | None) -> list[dict[str, Any]]:
 
 
 def counts(settings: Settings, topic: Topic | None) -> dict[str, Any]:
-    """The ledger's counts, `anomalous` readings, `events`, and the `lag` (None without a topic to compare with)."""
+    """The ledger's counts, `late` readings (stored, not scored), `anomalous` ones, `events` and `lag`.
+
+    The lag is None without a topic to compare with.
+    """
     with queries.reading(settings) as db:
         rows = queries.ledger(db, settings.kafka_topic)
         _, events = queries.events(db, limit=1)
-        anomalous = queries.statuses(db)["anomalous"]
+        statuses = queries.statuses(db)
     return {
         **{name: sum(row[name] for row in rows) for name in COUNTS},
-        "anomalous": anomalous,
+        "late": statuses["late"],
+        "anomalous": statuses["anomalous"],
         "events": events,
         "lag": None if topic is None else lag(topic.topic_id, topic.ends, rows),
     }

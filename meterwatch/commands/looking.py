@@ -77,7 +77,8 @@ def explain(
     found = ask(load(), meter, at, replay=replay)
     print_json(found)
     if replay and not found["replay"]["same"]:
-        print(f"meterwatch: not the same, computed again: {found['replay']['why']}", file=sys.stderr)
+        differs = "not computed again" if found["replay"]["same"] is None else "not the same, computed again"
+        print(f"meterwatch: {differs}: {found['replay']['why']}", file=sys.stderr)
         raise typer.Exit(1)
 
 

@@ -295,7 +295,7 @@ class MeterStore:
         3. Readings.
         4. Verdicts, one a reading.
         5. Rollups: add to the hours and days.
-        6. Events: the newest standing replaces the older one.
+        6. Events: the newest standing replaces the older one; a label that was given before learns the end.
         7. States, and the profiles that changed; before that, snapshots of what the states were.
         8. Rejected records, and those that wait to be put in order.
         9. Offsets: advance the ledger.
@@ -317,6 +317,9 @@ class MeterStore:
             self._db.insert("verdicts", batch.verdicts)  # 4
             self._db.insert("rollups", sums, on_conflict=UPSERT)  # 5
             self._db.insert("events", batch.events, on_conflict=_replace(EVENTS, "event_id"))  # 6
+            if batch.events.num_rows:
+                ends = batch.events.select(["end_at", "event_id"])
+                self._db.execute("UPDATE labels SET end_at = ? WHERE event_id = ?", ends)
             self._keep_states(batch.snapshots)  # 7
             self._db.insert("hot_states", batch.states, on_conflict=_replace(STATES, "meter_id", **_NEWEST))
             self._db.insert("profiles", batch.profiles, on_conflict=_replace(PROFILES, "meter_id"))

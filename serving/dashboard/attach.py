@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 from serving.dashboard import address
+from serving.guard import POLICY
 from serving.problems import Problem, invalid, respond
 
 if TYPE_CHECKING:
@@ -83,18 +84,22 @@ class PageServer(FastAPIDashServer):
             PageRequests, dash_app=dash_app, dash_server=self, before_request_funcs=self._before_request_funcs
         )
 
-    def setup_catchall(self, dash_app: Dash) -> None:
+    def setup_index(self, dash_app: Dash) -> None:
         """Answer each page's address with the same document; the browser then asks for that page's content."""
 
         async def page(request: Request) -> Response:
             token = set_current_request(request)
             try:
-                return Response(dash_app.index(), media_type="text/html")
+                policy = f"{POLICY}; script-src 'self' {' '.join(dash_app.csp_hashes())}"
+                return Response(dash_app.index(), media_type="text/html", headers={"content-security-policy": policy})
             finally:
                 reset_current_request(token)
 
-        for path in address.NAMES.keys() - {address.NOW}:  # Dash itself answers `/`
+        for path in address.NAMES:
             self.add_url_rule(path, page, endpoint=path)
 
+    def setup_catchall(self, dash_app: Dash) -> None:
+        """Called by Dash to answer every path there is: not here."""
+
     def _setup_catchall(self) -> None:
-        """Called by Dash when the app starts, to answer every path there is: not here."""
+        """Called by Dash when the app starts, to the same end: not here."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BeforeValidator
 
 from meterwatch.storage import queries
 from serving import times
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
 
     from serving.parts import Parts
 
-MeterId = Annotated[str, Path(max_length=LONGEST_METER_ID, description="A meter's id.", examples=["default"])]
+MeterId = Annotated[
+    str,
+    BeforeValidator(unquote),  # not before the route is found: a name may hold a slash
+    Path(max_length=LONGEST_METER_ID, description="A meter's id, percent-encoded.", examples=["default"]),
+]
 Limit = Annotated[int, Query(ge=1, le=50_000, description="Rows of a page.")]
 # Told, not checked by the framework: in an address the plus of an offset may have become a space.
 TIME_SHAPE: dict[str, JsonValue] = {"pattern": ISO_TIME, "format": "date-time"}

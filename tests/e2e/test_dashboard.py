@@ -169,6 +169,23 @@ def traces(page: Page, chart: str) -> dict[str, dict[str, Any]]:
     return {str(one["name"]): one for one in found}
 
 
+def test_the_documentation_is_tried_out_with_nothing_from_elsewhere(
+    house: Instance, screens: dict[str, BrowserContext]
+) -> None:
+    for screen in screens.values():
+        with closing(screen.new_page()) as page:
+            found, asked = faults(page), set[str]()
+            page.on("request", lambda request: asked.add(request.url))  # noqa: B023 - called before the loop goes on
+            page.goto(f"{house.url}/docs")
+            score = page.locator(".opblock", has=page.get_by_role("button", name="POST /v1/score"))
+            score.locator(".opblock-summary-control").click()
+            score.get_by_role("button", name="Execute").click()
+            expect(score.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+            expect(score.locator(".live-responses-table")).to_contain_text("warming_up")
+            assert found == []
+            assert [url for url in asked if not url.startswith((house.url, "data:"))] == []
+
+
 @pytest.mark.parametrize("screen", ["desk", "phone"])
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_is_drawn_without_a_complaint(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import random
 import socket
 import threading
 import time
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
+from meterwatch import status
 from meterwatch.logs import configure
 from meterwatch.settings import Settings
 from serving import connection, guard, keys
@@ -30,6 +33,7 @@ from serving.metrics import Metrics
 from serving.problems import Problem, respond
 from serving.routes import meters
 from tests.integration.test_swapping import Found, _until
+from tests.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +46,15 @@ HOSTILE = ["'; DROP TABLE power_data; --", "<script>alert(1)</script>", "a\nERRO
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[tuple[str, int]]:
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the service at `address`."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="module")
+def address(run_dir: Path, bundle: Path) -> Iterator[tuple[str, int]]:
     """A service in a thread, on its own kind of connection."""
-    app = create_app(Settings(run_dir=tmp_path_factory.mktemp("run")), find_champion=lambda: Found("3", bundle))
+    app = create_app(Settings(run_dir=run_dir), find_champion=lambda: Found("3", bundle))
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=Connection, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -160,6 +170,23 @@ def test_a_meters_name_is_a_name_and_nothing_else(service: TestClient, name: str
         answer = service.get(f"/v1/meters/{quote(name, safe='')}{part}")
         assert answer.status_code in (404, 422)
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_every_meter_can_be_reached_by_its_name(address: tuple[str, int], run_dir: Path) -> None:
+    draw = random.Random(1)
+    names = {"".join(draw.choices("/%.?#&+; 2FfEé☃\\\n", k=draw.randint(1, 6))) for _ in range(30)}
+    names |= {"a/b", "a/readings", "a%2Fb", "..", "/", "events"}
+    for name in names:  # all before the first is read
+        store(run_dir / "meterwatch.db", name, np.array([1_200_000_000]), np.ones((7, 1)))
+    url = "http://{}:{}".format(*address)
+    with httpx.Client(base_url=url) as client:
+        for name in names:
+            told = status.explain(Settings(run_dir=run_dir, service_url=f"{url}/"), name, "2008-01-10T21:20:00Z")
+            path = f"/v1/meters/{quote(name, safe='').replace('.', '%2E')}"
+            assert (told["meter_id"], client.get(path).json()["meter_id"]) == (name, name)
+            for part in ("readings", "verdicts"):
+                assert [row["at"] for row in client.get(f"{path}/{part}").json()[part]] == [told["at"]]
+            assert client.get(f"{path}/events").json()["events"] == []
 
 
 def test_prometheus_reads_the_metrics_and_no_caller_makes_them_grow(service: TestClient) -> None:

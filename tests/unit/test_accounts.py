@@ -98,7 +98,7 @@ def test_each_identity_is_looked_at(settings: Settings, sql: str, broken: list[s
 def test_counts_are_those_of_this_topic(settings: Settings) -> None:
     topic = Topic("first", "id", {0: (0, 20)})
     expected = {"records": 14, "stored": 10, "duplicates": 1, "rejected": 3, "held": 0, "pruned": 0,
-                "anomalous": 2, "events": 1}  # fmt: skip
+                "late": 0, "anomalous": 2, "events": 1}  # fmt: skip
     assert counts(settings, topic) == {**expected, "lag": 6}
     assert counts(settings, None) == {**expected, "lag": None}
     change(settings, "INSERT INTO offsets SELECT 'old', 'other', 0, 9, 9, 9, 0, 0, 0, 0, 0, 0, 0")

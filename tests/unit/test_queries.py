@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -179,6 +181,15 @@ def test_events_by_time_and_page(filled: Settings) -> None:
     assert [found["start_at"] for found in everything] == sorted((e["start_at"] for e in everything), reverse=True)
     assert [found["event_id"] for found in touching] == ["h-1"]
     assert rest == everything[1:]
+
+
+def test_a_label_learns_when_its_event_ended(tmp_path: Path) -> None:
+    place, at, power = Settings(run_dir=tmp_path), np.array([1_200_000_000]), np.ones((7, 1))
+    store(tmp_path / "meterwatch.db", "h", at, power, events=[event(1, "h", 1_200_000_000, None)])
+    assert labels.put(place, "h-1", label="real", note="", by="ada")
+    store(tmp_path / "meterwatch.db", "h", at + 60, power, events=[event(1, "h", 1_200_000_000, 1_200_000_060)])
+    with closing(sqlite3.connect(tmp_path / "meterwatch.db")) as db:
+        assert db.execute("SELECT end_at FROM labels").fetchall() == [(1_200_000_060,)]
 
 
 def test_a_label_stays_with_its_event(filled: Settings) -> None:
