@@ -31,13 +31,13 @@ def codes_of(view: View, closing: Closing, residual: Floats) -> NDArray[np.int16
     """The closed slots' codes, (series, closings)."""
     kw, kvar, volt, ampere, *sub = view.channels
     inside = sub[0] + sub[1] + sub[2]  # watt hours; over the cadence they are power: 1 Wh = 3.6e6 mW s
-    rest = view.mw - np.rint(np.nan_to_num(inside) * 3.6e6 / view.cadence).astype(np.int64)
+    rest = view.mw - np.rint(_or_zero(inside) * 3.6e6 / view.cadence).astype(np.int64)
     apparent = volt * ampere / 1e3
-    mismatch = np.rint(np.nan_to_num(np.abs(apparent - np.hypot(kw, np.nan_to_num(kvar)))) * 1e6)
+    mismatch = np.rint(_or_zero(np.abs(apparent - np.hypot(kw, _or_zero(kvar)))) * 1e6)
     parts = [
         view.mw,
         rest,
-        np.rint(np.nan_to_num(volt) * 1e3).astype(np.int64),
+        np.rint(_or_zero(volt) * 1e3).astype(np.int64),
         np.minimum(mismatch, 1e12).astype(np.int64),
         np.rint(residual * 1e3).astype(np.int64),
     ]
@@ -45,8 +45,14 @@ def codes_of(view: View, closing: Closing, residual: Floats) -> NDArray[np.int16
     return accumulate(view.hot, closing, view.slot, parts, known, view.run)
 
 
+def _or_zero(values: Floats) -> Floats:
+    return np.where(np.isnan(values), 0.0, values)
+
+
 def add_deviation(view: View, codes: NDArray[np.int16], closing: Closing, context: dict[str, Floats]) -> None:
     """How far each closed slot is from what is usual there, on the scaled axis, in thousandths."""
+    if not len(closing.meter):
+        return
     days, weeks = context["slots"][0]
     unit = view.level[closing.meter]
     distance = np.abs(scaled(decode(codes[MEAN]), unit) - scaled(np.where(np.isnan(weeks), days, weeks), unit))
@@ -56,6 +62,8 @@ def add_deviation(view: View, codes: NDArray[np.int16], closing: Closing, contex
 
 def write(view: View, closing: Closing, codes: NDArray[np.int16]) -> None:
     """Put closed slots' codes where they belong in the day."""
+    if not len(closing.meter):
+        return
     series, target = np.arange(len(codes))[:, None], view.hot["hot"]
     for ahead in range(FILL):
         fill = np.flatnonzero(closing.slot + ahead < closing.until)

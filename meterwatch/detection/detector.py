@@ -173,18 +173,18 @@ def _verdicts(
     # A reason is a few numbers until here; each distinct one becomes a text once.
     key = np.zeros((n, 3), np.int64)  # family, number, number
     key[:, 0] = np.where(order_reason > 0, 100 + order_reason, 0)
-    key[accepted, 0] = np.select(
-        [judged.status == WARMING_UP, judged.status == GAP, anomalous, judged.days >= 0], [1, 2, 3, 4], 0
-    )
-    key[accepted, 1] = np.select([judged.status == WARMING_UP, judged.status == GAP, anomalous],
-                                 [judged.left, judged.absent, statistic_of(judged.why)], 0)  # fmt: skip
-    key[accepted, 2] = np.where(judged.status == SCORED, judged.days, -1)
+    warming, gap, scored = judged.status == WARMING_UP, judged.status == GAP, judged.status == SCORED
+    told = np.where(anomalous, 3, np.where(judged.days >= 0, 4, 0))
+    key[accepted, 0] = np.where(warming, 1, np.where(gap, 2, told))
+    told = np.where(anomalous, statistic_of(judged.why), 0)
+    key[accepted, 1] = np.where(warming, judged.left, np.where(gap, judged.absent, told))
+    key[accepted, 2] = np.where(scored, judged.days, -1)
     code = (key[:, 0] << 48) + ((key[:, 1] + 1) << 16) + (key[:, 2] + 1)
     distinct, first, reason = np.unique(code, return_index=True, return_inverse=True)
     del distinct
     reasons = tuple(_text(*key[i].tolist()) for i in first)
     return Verdicts(
-        status, spread(judged.score), spread(np.where(judged.status == SCORED, threshold, np.nan)), flags,
+        status, spread(judged.score), spread(np.where(scored, threshold, np.nan)), flags,
         spread(judged.expected), spread(judged.lower), spread(judged.upper), reason.astype(np.int32), reasons,
     )  # fmt: skip
 

@@ -51,9 +51,10 @@ def channel_hash(channels: NDArray[np.float64]) -> NDArray[np.uint32]:
     clean = np.where(np.isnan(channels), np.nan, channels + 0.0)
     bits = np.ascontiguousarray(clean).view(np.uint64)
     total = np.full(bits.shape[1], 0x9E3779B97F4A7C15, np.uint64)
+    factor, shift = np.uint64(0xBF58476D1CE4E5B9), np.uint64(29)
     for row in bits:
-        total = (total ^ row) * np.uint64(0xBF58476D1CE4E5B9)
-        total ^= total >> np.uint64(29)
+        total = (total ^ row) * factor
+        total ^= total >> shift
     return (total >> np.uint64(32)).astype(np.uint32)
 
 
@@ -85,7 +86,8 @@ def judge_order(hot: NDArray[np.void], readings: Readings, params: DetectorParam
     known = before - meter[good] * _SPAN > NEVER
     jumps = known & (ahead > params.clock_jump_s)
     returns = (-ahead > params.clock_jump_s) | ((ahead <= 0) & (hot["back"][meter[good]] > 0))
-    returns &= _in_hole(hot, meter[good], at[good])
+    if returns.any():
+        returns &= _in_hole(hot, meter[good], at[good])
     walked = np.zeros(len(hot), np.bool_)
     walked[meter[good[jumps | returns]]] = True
     _tell_repeats(hot, readings, hashes, status, reason, ~walked)
@@ -124,8 +126,11 @@ def append(
     """Push each meter's run `values[first : first + count]` into its ring, the newest last."""
     ring = hot[field]
     size = ring.shape[1]
-    if len(meters) == 1 and counts[0] >= size:  # the plain case of a long segment
-        ring[meters[0]] = values[first[0] + counts[0] - size : first[0] + counts[0]]
+    if len(meters) == 1:  # a long segment, or a single reading
+        row, end = ring[meters[0]], first[0] + counts[0]
+        count = min(int(counts[0]), size)
+        row[: size - count] = row[count:]
+        row[size - count :] = values[end - count : end]
         return
     source = np.arange(size) + counts[:, None]
     fresh = values[np.clip(first[:, None] + source - size, 0, len(values) - 1)] if len(values) else 0
@@ -187,8 +192,10 @@ def _tell_repeats(
 
     Of the `plain` meters (m,); the others are walked.
     """
-    accepted = np.flatnonzero(status == ACCEPTED)
     late = np.flatnonzero((status == LATE) & plain[readings.meter])
+    if not len(late):
+        return
+    accepted = np.flatnonzero(status == ACCEPTED)
     for m in np.unique(readings.meter[late]):
         mine = late[readings.meter[late] == m]
         own = accepted[slice(*np.searchsorted(readings.meter[accepted], [m, m + 1]))]

@@ -105,12 +105,11 @@ class SequenceModel:
     def expect(self, past: NDArray[np.float32], time: NDArray[np.float32]) -> Floats:
         """Median, lower and upper bound on the scaled axis, (n, 2, L + R - 1) and (n, 12, L) → (n, 3, L)."""
         length = time.shape[2]
-        pad = -length % TILE
-        if pad:
-            past = np.pad(past, ((0, 0), (0, 0), (0, pad)))
-            time = np.pad(time, ((0, 0), (0, 0), (0, pad)))
+        if pad := -length % TILE:
+            past, time = (np.concatenate([part, np.zeros((*part.shape[:2], pad), np.float32)], axis=2)
+                          for part in (past, time))  # fmt: skip
         raw = self._session.run(None, {"past": past, "time": time})[0][:, :, :length].astype(np.float64)
-        raw = np.clip(np.nan_to_num(raw), -LARGEST, LARGEST)
+        raw = np.minimum(np.maximum(np.where(np.isnan(raw), 0.0, raw), -LARGEST), LARGEST)
         middle = raw[:, 0]
         return np.stack([middle, middle - self.band[0] * raw[:, 1], middle + self.band[1] * raw[:, 2]], axis=1)
 

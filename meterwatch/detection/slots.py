@@ -28,7 +28,7 @@ _VALUES = np.roll(_VALUES, 32_768)  # by a code's bits as an unsigned number
 def encode(values: NDArray[np.int64]) -> NDArray[np.int16]:
     """Code whole thousandths (mW for power); the inverse of `decode` up to 0.07 %."""
     codes = np.rint(np.arcsinh(values / UNIT) * STEPS)
-    clipped: NDArray[np.int16] = np.clip(codes, -32_767, 32_767).astype(np.int16)
+    clipped: NDArray[np.int16] = np.minimum(np.maximum(codes, -32_767), 32_767).astype(np.int16)
     return clipped
 
 

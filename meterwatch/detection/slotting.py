@@ -134,9 +134,9 @@ def accumulate(
     if len(used):
         head = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
         to = group[head]
-        for row, (values, there) in enumerate(zip(parts, known, strict=True)):
-            sums[row, to] += np.add.reduceat(np.where(there, values, 0)[used], head)
-            counts[row, to] += np.add.reduceat(there[used].astype(np.int64), head)
+        there = np.stack(known)[:, used]
+        sums[:, to] += np.add.reduceat(np.where(there, np.stack(parts)[:, used], 0), head, axis=1)
+        counts[:, to] += np.add.reduceat(there.astype(np.int64), head, axis=1)
         largest[to] = np.maximum(largest[to], np.maximum.reduceat(parts[0][used], head))
         least[to] = np.minimum(least[to], np.minimum.reduceat(parts[0][used], head))
         tail = np.append(head[1:], len(group)) - 1
@@ -144,9 +144,9 @@ def accumulate(
     hot["sums"], hot["counts"] = sums[:, c:].T, counts[:, c:].T
     hot["largest"], hot["least"] = largest[c:], least[c:]
     hot["slot_run"], hot["slot"] = runs[c:], np.where(counts[0, c:] > 0, open_slot[c:], NEVER)
-    means = sums[:, :c] // np.maximum(counts[:, :c], 1)
     codes = np.full((9, c), MISSING, np.int16)
-    for row, k in enumerate(PARTS):
-        codes[k] = np.where(counts[row, :c] > 0, encode(means[row]), MISSING)
-    codes[MAX], codes[MIN], codes[RUN] = encode(largest[:c]), encode(least[:c]), encode(runs[:c] * 1000)
+    if c:
+        means = encode(sums[:, :c] // np.maximum(counts[:, :c], 1))
+        codes[PARTS, :] = np.where(counts[:, :c] > 0, means, MISSING)
+        codes[(MAX, MIN, RUN), :] = encode(np.stack([largest[:c], least[:c], runs[:c] * 1000]))
     return codes
