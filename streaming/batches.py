@@ -1,8 +1,8 @@
 """A batch's way from parsed records to the database: group, score, decide, commit.
 
-Three batches are on their way at once: while Spark parses one, the one before it is judged, and the one before that is
-written. Each stage takes them in their order, and a batch is decided only when all before it are in the database, so
-that the answer is the same as one after the other.
+Three batches are on their way at once: while one is read and parsed, the one before it is judged, and the one before
+that is written. Each stage takes them in their order, and a batch is decided only when all before it are in the
+database, so that the answer is the same as one after the other.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from meterwatch.storage.retention import ROWS
 from streaming.decide import compose, decide
 from streaming.errors import Stopped
 from streaming.metrics import StreamMetrics
+from streaming.parse import RECORDS
 from streaming.pieces import pieces
 from streaming.reordering import Bound
 from streaming.scoring import NO_QUESTION, bound_of, group, score
-from streaming.waiting import NOBODY, RECORDS, put_in_order
+from streaming.waiting import NOBODY, put_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from streaming.ledger import Topic
     from streaming.scoring import Grouped, Score, Scored
 
-    Whole = Callable[[pa.Table], pa.Table]
+    Read = Callable[[pa.Table], pa.Table]
 
 METERS = 1_000  # settled at a time
 
@@ -50,12 +51,12 @@ class Batches:
         topic: which is read.
         offsets: partition to next_offset, as committed.
         keep_s: how long a meter's readings are kept, counted from its newest; 0: for ever.
-        whole: puts in the keys and values that parsed records were too long to carry.
+        read: makes RECORDS of what Spark hands over.
     """
 
     def __init__(
         self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0,
-        whole: Whole = lambda records: records,
+        read: Read = lambda records: records,
     ) -> None:  # fmt: skip
         self._store = store
         self._ask = ask
@@ -64,7 +65,7 @@ class Batches:
         self._bound: Bound | None = None  # of the model that judged last
         ledger = store.ledger(topic.name).to_pylist()
         self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)  # once all is written
-        self._whole = whole
+        self._read = read
         self._judges, self._writes = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
         self._judging: Future[None] | None = None  # the newest batch
         self._writing: Future[None] | None = None  # the newest one that is judged
@@ -87,12 +88,14 @@ class Batches:
             if self.ending:
                 return
             try:
-                with self.metrics.stage("parse"):
-                    records = frame.toArrow()
-                for piece in pieces(records):
+                with self.metrics.stage("read"):
+                    carried = frame.toArrow()
+                for piece in pieces(carried):
                     if self.ending:
                         return
-                    self.take(self._whole(piece))
+                    with self.metrics.stage("parse"):
+                        records = self._read(piece)
+                    self.take(records)
             except BaseException as error:  # noqa: BLE001 - raised by the main thread
                 self._failed(error)
 

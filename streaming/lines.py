@@ -146,7 +146,7 @@ def _row(names: list[str], fields: list[str]) -> dict[str, str] | None:
 
 
 def _number(text: str) -> float | None:
-    """A finite number as Spark's parse reads it; None where it is none."""
+    """A finite number as the stream's parse reads it; None where it is none."""
     number = float(text) if NUMBER.fullmatch(text) else math.inf
     return number if math.isfinite(number) else None
 

@@ -1,180 +1,161 @@
 """From the bytes on the topic to columns: what a record says, or the reason why it says nothing.
 
-Column expressions only, so that Spark compiles them to Java code and no row passes through Python. A line of the usual
-shape is recognised by one regular expression; the finer questions are asked of the others alone.
+A line of the usual shape, as nearly all are, is recognised by one regular expression and read by Arrow's CSV reader: no
+row is a Python object, and the interpreter's lock is free meanwhile. All others are read one by one, `closely`.
 """
 
 from __future__ import annotations
 
-import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pyspark.sql import functions as F  # noqa: N812
-from pyspark.sql.types import StringType, StructField, StructType
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
 
 from meterwatch.detection.readings import CHANNELS
+from meterwatch.settings import zone_of
+from streaming.closely import BAD_TIME, MAX_VALUE_BYTES, UnreadError, read, seconds
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from datetime import tzinfo
 
-MAX_VALUE_BYTES = 64 * 1024
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
+RECORDS = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("meter_id", pa.string()),  # null where the key cannot be one
+        ("reason", pa.string()),  # null where the record is a reading, and only then there is what follows
+        ("at", pa.int64()),  # unix seconds
+        ("channels", pa.list_(pa.float64())),  # the seven, null where missing
+    ]
+)
 MAX_KEY_BYTES = 256
-CARRIED_BYTES = 512  # of key and value together; the batch's memory must not depend on what is on the topic
 DEFAULT_METER = "default"
-DEFAULT_KEYS = ("", "key", DEFAULT_METER)
-BLANK = " \t\r\n\ufeff"
-
-# Possessive quantifiers (`++`): a megabyte of digits is read once, not once for each way to divide it.
-NUMBER = r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
-CLOCK = r"\d{1,2}/\d{1,2}/\d{4}%s\d{2}:\d{2}:\d{2}"
-# The usual line: short numbers without exponent, so that none is infinite. All else is looked at more closely. Written
-# out for each separator, without a group that repeats, which Java would match at half the speed.
-SHORT_NUMBER = r"(?:[+-]?+\d{1,15}+(?:\.\d{0,15}+)?+|\?)?+"
-PLAIN_LINE = rf"\A(?:{'|'.join(CLOCK % mark + (mark + SHORT_NUMBER) * len(CHANNELS) for mark in ';,')})\z"
-IS_NUMBER = rf"\A{NUMBER}\z"
-IS_FIELD = rf"\A(?:{NUMBER}|\?)?\z"
-IS_CLOCK = rf"\A{CLOCK % ';'}\z"
-IS_HEADER = r"""(?i)\A["']?date["']?[;,]["']?time["']?(?:[;,]|\z)"""
-IS_OBJECT = r"\A\{[^{}]*+\}\z"
-# Spark reads no zone behind minutes: what has no seconds gets them.
-NO_SECONDS = r"\A(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2})([Z+-].*)?\z"
-ISO = r"\A\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6}+)?)?(Z|[+-]\d{2}(?::?\d{2})?)?\z"
-FIXED_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
-
-NUMBER_NAMES = (*CHANNELS, "energy_kwh", "interval_s")
-# Everything as text: a number that cannot be read must be told from one that is absent.
-JSON_SCHEMA = StructType([StructField(name, StringType()) for name in ("at", *NUMBER_NAMES, "_broken")])
-JSON_OPTIONS = {"columnNameOfCorruptRecord": "_broken", "allowSingleQuotes": "false"}
+DEFAULT_KEYS = (b"", b"key", b"default")
+BLANK = " \t\r\n"
+# Numbers so short that none is infinite, none of a form that Arrow's reader does not take (`+1`, `.5`), and a time of
+# day that is one; whether there is such a day is asked later.
+SHORT_NUMBER = r"(?:-?\d{1,15}(?:\.\d{0,15})?|\?)?"
+PLAIN_LINE = rf"\A\d{{1,2}}/\d{{1,2}}/\d{{4}}%(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:%{SHORT_NUMBER}){{7}}\z"
+COLUMNS = {"day": pa.dictionary(pa.int32(), pa.string()), "time": pa.time32("s")} | dict.fromkeys(
+    CHANNELS, pa.float64()
+)
+HOUR = 3600
+NOWHERE = -(2**40)  # stands for a time that there is not
 
 
-def parse(records: DataFrame, *, timezone: str, partitions: int) -> DataFrame:
-    """Read the records of a topic.
-
-    Each step is a projection of its own, so that what several later columns need is computed once.
+def parse(records: pa.Table, *, timezone: str, partitions: int) -> pa.Table:
+    """Read records of a topic.
 
     Args:
-        records: Kafka's columns `key`, `value` (binary), `partition`, `offset`.
-        timezone: zone of times without an offset: an IANA name or a fixed offset like `+01:00`. The session's own
-            must be UTC.
+        records: `partition`, `offset`, `key` and `value` as they came.
+        timezone: zone of times without an offset: an IANA name or a fixed offset like `+01:00`.
         partitions: how many partitions the topic has; with several, a record without a key is `no_key`.
 
     Returns:
-        `partition`, `offset`, `key`, `value` as they came, but null where the `size` of both together is more than
-        `CARRIED_BYTES`; `meter_id`; `reason`, null where the record is a reading, and for those `at` (unix seconds UTC)
-        and `channels` (the seven as an array of doubles, null where missing).
+        RECORDS, one for each and in their order.
     """
-    key, value = F.col("key").cast("string"), F.col("value").cast("string")
-    text, fields, json = F.col("text"), _fields(), F.col("json")
-    origin = ("partition", "offset", "key", "value", "size", "meter_id", "unread")
-    size = F.coalesce(F.length("key"), F.lit(0)) + F.coalesce(F.length("value"), F.lit(0))
-    framed = records.select(
-        *origin[:2],
-        *(F.when(size <= CARRIED_BYTES, F.col(name)).alias(name) for name in origin[2:4]),
-        size.alias("size"),
-        F.when(key.isNull() | key.isin(*DEFAULT_KEYS), DEFAULT_METER)
-        .when(F.is_valid_utf8(key) & (F.length("key") <= MAX_KEY_BYTES), key)
-        .alias("meter_id"),
-        F.when(_too_large(), "too_large")
-        .when(~F.is_valid_utf8(value) | ~F.is_valid_utf8(key), "not_utf8")
-        .when(F.lit(partitions > 1) & (F.coalesce(key, F.lit("")) == ""), "no_key")
-        .alias("unread"),
-        F.when(~_too_large(), F.btrim(value, F.lit(BLANK))).alias("text"),
+    count, value = records.num_rows, records["value"].combine_chunks()
+    keys = records["key"].combine_chunks().fill_null(b"").dictionary_encode()
+    meters = [_meter(key, partitions) for key in keys.dictionary.to_pylist()]
+    meter = keys.indices.to_numpy()
+    at, is_local = np.full(count, NOWHERE), np.ones(count, np.bool_)
+    channels, reason = np.full((count, len(CHANNELS)), np.nan), np.full(count, None, object)
+
+    is_open = np.array([fault is None for _, fault in meters], np.bool_)[meter]
+    is_open &= np.asarray(pc.fill_null(pc.less_equal(pc.binary_length(value), MAX_VALUE_BYTES), False))  # noqa: FBT003
+    text = pc.ascii_trim(value.cast(pa.string(), safe=False), BLANK)
+    is_odd = np.ones(count, np.bool_)
+    for mark in ";,":
+        is_plain = pc.match_substring_regex(text, PLAIN_LINE.replace("%", mark))
+        rows = np.flatnonzero(is_open & np.asarray(pc.fill_null(is_plain, False)))  # noqa: FBT003
+        if len(rows):
+            at[rows], channels[rows] = _lines(text.take(pa.array(rows)), mark)
+            is_odd[rows] = False
+    odd = np.flatnonzero(is_odd)
+    for row, raw in zip(odd.tolist(), value.take(pa.array(odd)).to_pylist(), strict=True):
+        try:
+            at[row], is_local[row], channels[row] = read(raw or b"", meters[meter[row]][1])
+        except UnreadError as error:
+            reason[row] = str(error)
+
+    at[is_local] = _instants(at[is_local], zone_of(timezone))
+    reason[(reason == None) & (at < 0)] = BAD_TIME  # noqa: E711 - of each item
+    refused = reason != None  # noqa: E711
+    channels[refused] = np.nan
+    offsets = np.arange(count + 1, dtype=np.int32) * len(CHANNELS)
+    columns = [records[name] for name in RECORDS.names[:4]]
+    columns += [pa.array([name for name, _ in meters], pa.string()).take(keys.indices), pa.array(reason, pa.string())]
+    columns += [
+        pa.array(at, mask=refused),
+        pa.ListArray.from_arrays(offsets, pa.array(channels.ravel(), from_pandas=True)),
+    ]
+    return pa.table(columns, schema=RECORDS)
+
+
+def _meter(key: bytes, partitions: int) -> tuple[str | None, str | None]:
+    """The meter that a key names, and why its records are not read; of several reasons, `read` knows the first."""
+    if key in DEFAULT_KEYS:
+        return DEFAULT_METER, "no_key" if partitions > 1 and not key else None
+    if len(key) > MAX_KEY_BYTES:
+        return None, "too_large"
+    try:
+        return key.decode(), None
+    except UnicodeDecodeError:
+        return None, "not_utf8"
+
+
+def _lines(lines: pa.Array, mark: str) -> tuple[Ints, NDArray[np.float64]]:
+    """(n,) local seconds and (n, 7) channels of lines of the usual shape; NOWHERE where there is no such day."""
+    text = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines), "\n")[0].as_buffer()
+    table = csv.read_csv(
+        pa.BufferReader(text),
+        csv.ReadOptions(use_threads=False, column_names=list(COLUMNS), block_size=text.size + 1),
+        csv.ParseOptions(delimiter=mark, quote_char=False),
+        csv.ConvertOptions(column_types=COLUMNS, null_values=["", "?"], check_utf8=False),
     )
-    # What a row carries from one step to the next is copied each time: no list of texts.
-    split = framed.select(
-        *origin,
-        text.rlike(PLAIN_LINE).alias("is_plain"),
-        F.when(text.startswith("{") & text.rlike(IS_OBJECT), F.from_json(text, JSON_SCHEMA, JSON_OPTIONS)).alias(
-            "json"
-        ),
-        F.concat_ws(";", fields[0], fields[1]).alias("clock"),
-        F.slice(fields, 3, len(CHANNELS)).cast("array<double>").alias("numbers"),
-        text,
-    )
-    clock = F.col("clock")
-    told = F.when(F.col("is_plain") | clock.rlike(IS_CLOCK), F.try_to_timestamp(clock, F.lit("d/M/yyyy;HH:mm:ss")))
-    told = F.when(json.isNull(), told).when(
-        json["at"].rlike(ISO), F.regexp_replace(json["at"], NO_SECONDS, "$1:00$2").cast("timestamp")
-    )
-    # Without a zone of its own a time is local.
-    instant = F.when(F.regexp_extract(json["at"], ISO, 1) != "", told).otherwise(_instant(told, timezone))
-    timed = split.select(
-        *origin,
-        F.when(~F.col("is_plain"), text).alias("text"),
-        "is_plain",
-        "json",
-        F.unix_seconds(instant).alias("at"),
-        F.when(json.isNotNull(), _json_channels()).otherwise(F.col("numbers")).alias("channels"),
-    )
-    reason = (
-        F.when(F.col("unread").isNotNull(), F.col("unread"))
-        .when(F.col("is_plain"), F.when(_no_time(), "bad_time"))
-        .when(json.isNotNull(), _json_reason())
-        .otherwise(_line_reason())
-    )
-    return timed.select(*origin[:6], reason.alias("reason"), "at", "channels")
+    day = table["day"].combine_chunks()
+    days = np.array([_midnight(written) for written in day.dictionary.to_pylist()])
+    local = days[day.indices.to_numpy()] + table["time"].cast(pa.int32()).to_numpy()
+    return local, np.stack([table[name].to_numpy() for name in CHANNELS], axis=1)
 
 
-def _fields() -> Column:
-    return F.split("text", F.when(F.col("text").contains(";"), ";").otherwise(","))
+def _midnight(day: str) -> int:
+    number, month, year = map(int, day.split("/"))
+    try:
+        return seconds(year, month, number)
+    except UnreadError:
+        return NOWHERE
 
 
-def _too_large() -> Column:
-    return (F.coalesce(F.length("value"), F.lit(0)) > MAX_VALUE_BYTES) | (
-        F.coalesce(F.length("key"), F.lit(0)) > MAX_KEY_BYTES
-    )
-
-
-def _no_time() -> Column:
-    return F.col("at").isNull() | (F.col("at") < 0)
-
-
-def _line_reason() -> Column:
-    """Why a line is not a reading; null where it is one after all, only not of the usual shape."""
-    text, fields = F.col("text"), _fields()
-    numbers = F.slice(fields, 3, len(CHANNELS))
-    return (
-        F.when(text.isNull() | (text == ""), "empty")
-        .when(text.rlike(IS_HEADER), "header")
-        .when(F.size(fields) != len(CHANNELS) + 2, "bad_fields")
-        .when(~F.forall(numbers, lambda field: field.rlike(IS_FIELD)) | _infinite(), "bad_number")
-        .when(_no_time(), "bad_time")
-    )
-
-
-def _json_reason() -> Column:
-    """Why a JSON object is no reading; null where it is one."""
-    json = F.col("json")
-    energy, interval = json["energy_kwh"], json["interval_s"]
-    numbers = F.array_compact(F.array(*(json[name] for name in NUMBER_NAMES)))
-    return (
-        F.when(json["_broken"].isNotNull() | json["at"].isNull(), "bad_fields")
-        .when(energy.isNull() != interval.isNull(), "bad_fields")
-        .when(energy.isNotNull() & json[CHANNELS[0]].isNotNull(), "bad_fields")
-        .when(~F.forall(numbers, lambda number: number.rlike(IS_NUMBER)) | _infinite(), "bad_number")
-        .when(interval.cast("double") <= 0, "bad_number")
-        .when(_no_time(), "bad_time")
-    )
-
-
-def _infinite() -> Column:
-    return F.coalesce(F.exists("channels", lambda number: F.abs(number) == float("inf")), F.lit(0) == 1)
-
-
-def _json_channels() -> Column:
-    """The seven numbers of an object; the mean power of its energy where it has that instead."""
-    json = F.col("json")
-    numbers = {name: json[name].cast("double") for name in NUMBER_NAMES}
-    mean_kw = numbers["energy_kwh"] * 3600.0 / numbers["interval_s"]
-    return F.array(F.coalesce(numbers[CHANNELS[0]], mean_kw), *(numbers[name] for name in CHANNELS[1:]))
-
-
-def _instant(local: Column, timezone: str) -> Column:
-    """The instant of a local time written as if in UTC: the first of two, null where the clock jumped over it."""
-    if timezone == "UTC":
+def _instants(local: Ints, zone: tzinfo) -> Ints:
+    """Unix seconds of local times written as if in UTC: the first of two, negative where the clock jumped over it."""
+    if zone is UTC:
         return local
-    if fixed := FIXED_OFFSET.fullmatch(timezone):
-        seconds = (1 if fixed[1] == "+" else -1) * (int(fixed[2]) * 3600 + int(fixed[3]) * 60)
-        return F.timestamp_seconds(F.unix_seconds(local) - seconds)
-    instant = F.to_utc_timestamp(local, timezone)
-    return F.when(F.from_utc_timestamp(instant, timezone) == local, instant)
+    hours, hour = np.unique(local // HOUR, return_inverse=True)
+    edges = np.array(
+        [[_instant(number * HOUR, zone), _instant((number + 1) * HOUR, zone)] for number in hours.tolist()]
+    )
+    begin, end = edges.reshape(-1, 2).T
+    at: Ints = begin[hour] + local % HOUR
+    for row in np.flatnonzero(((end - begin) != HOUR)[hour]).tolist():  # the clock may have been set meanwhile
+        at[row] = _instant(int(local[row]), zone)
+    return at
+
+
+def _instant(local: int, zone: tzinfo) -> int:
+    try:
+        told = datetime.fromtimestamp(local, UTC).replace(tzinfo=zone)
+        instant = told.astimezone(UTC)
+        is_there = instant.astimezone(zone).replace(tzinfo=None) == told.replace(tzinfo=None)
+    except (ValueError, OverflowError):  # before the year 1, or after 9999
+        return NOWHERE
+    return int(instant.timestamp()) if is_there else NOWHERE

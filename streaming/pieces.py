@@ -21,10 +21,10 @@ def pieces(records: pa.Table) -> Iterator[pa.Table]:
     """Runs of records, as many as `MAX_BYTES` have room for, but at least one each.
 
     Args:
-        records: as `parse` made them, with `size`, the bytes of key and value. A partition's are in order.
+        records: as `carried` made them. A partition's are in order.
     """
     sizes = records["size"].to_numpy() + ROW_BYTES
-    meter = records["meter_id"].combine_chunks().dictionary_encode().indices.fill_null(0).to_numpy()
+    meter = records["key"].combine_chunks().dictionary_encode().indices.fill_null(0).to_numpy()
     begin = 0
     while begin < len(sizes):
         end = begin + _fitting(sizes[begin:], meter[begin:])

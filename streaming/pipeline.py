@@ -1,4 +1,4 @@
-"""The Spark job: Kafka, parse, score through the service, and one transaction a batch.
+"""The Spark job: records from Kafka a batch at a time, on their way through `Batches` into the database.
 
 What is where when a batch is killed: Spark's checkpoint counts for nothing. Every start throws it away and reads from
 the database's own offsets, and records below them are skipped: a batch is in the database whole, or is read again.
@@ -36,7 +36,7 @@ from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError
 from streaming.session import end, spark_session
-from streaming.whole import Whole
+from streaming.whole import Whole, carried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +51,7 @@ LOG = logging.getLogger("meterwatch.stream")
 DAY = 86_400
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 SPARK_ENDED = (PySparkException, Py4JError, EOFError)  # a batch was read from its Java, which was killed meanwhile
+POLL = 10_000  # records that Spark's consumer gives at a time
 ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
 
@@ -69,8 +70,9 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             topic = _topic(settings, stop, once=once)
             offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
             keep_s = settings.retention_days * DAY
-            whole = Whole(client_config(settings), topic.name)
-            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s, whole)
+            batches = Batches(
+                store, _patient(settings, stop, once=once), topic, offsets, keep_s, _reader(settings, topic)
+            )
             for _ in batches.settle():
                 beat(settings, STREAM)
             if settings.stream_metrics_port:
@@ -83,6 +85,12 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
                     _read(session, settings, topic, batches, stop, once=once)
         except Stopped:
             LOG.info("stopped before a batch began")
+
+
+def _reader(settings: Settings, topic: Topic) -> Callable[[pa.Table], pa.Table]:
+    """What makes RECORDS of what Spark hands over."""
+    whole = Whole(client_config(settings), topic.name)
+    return lambda handed: parse(whole(handed), timezone=settings.timezone, partitions=len(topic.ends))
 
 
 @contextmanager
@@ -164,14 +172,14 @@ def _read(
     records = (
         session.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
+        .option("kafka.max.poll.records", POLL)
         .option("subscribe", topic.name)
         .option("startingOffsets", json.dumps({topic.name: begin}))
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
         .option("failOnDataLoss", "true")
         .load()
     )
-    parsed = parse(records, timezone=settings.timezone, partitions=len(topic.ends))
-    writer = parsed.writeStream.foreachBatch(batches).option("checkpointLocation", str(checkpoint.absolute()))
+    writer = carried(records).writeStream.foreachBatch(batches).option("checkpointLocation", str(checkpoint.absolute()))
     if once:
         writer = writer.trigger(availableNow=True)
     else:

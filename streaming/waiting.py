@@ -10,25 +10,12 @@ import pyarrow as pa
 
 from meterwatch.detection.readings import CHANNELS
 from meterwatch.storage import meters
+from streaming.parse import RECORDS
 from streaming.reordering import Bound, reorder
 from streaming.scoring import Grouped, group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# What `parse` makes of a record.
-RECORDS = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-        ("meter_id", pa.string()),
-        ("reason", pa.string()),
-        ("at", pa.int64()),
-        ("channels", pa.list_(pa.float64())),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

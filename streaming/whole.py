@@ -8,25 +8,47 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
+from pyspark.sql import functions as F  # noqa: N812
 
 from meterwatch.kafka import CONSUMER
 from streaming.errors import StreamError
-from streaming.parse import CARRIED_BYTES
+from streaming.parse import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from confluent_kafka import Message
     from numpy.typing import NDArray
+    from pyspark.sql import DataFrame
 
     from meterwatch.kafka import Config
 
+CARRIED_BYTES = 512  # of key and value together; the batch's memory must not depend on what is on the topic
 PATIENCE = 30.0  # seconds for the next records
 QUEUE_KB = 32 * 1024  # librdkafka reads so far ahead
 
 
+def carried(records: DataFrame) -> DataFrame:
+    """Of Kafka's columns those that are needed, as far as they are short.
+
+    Returns:
+        `partition`, `offset`, `size` (bytes of key and value together), `value`, null where the size is more than
+        `CARRIED_BYTES`, and `key`, null where it could not be a meter's either.
+    """
+    key, value = F.col("key"), F.col("value")
+    size = F.coalesce(F.length(key), F.lit(0)) + F.coalesce(F.length(value), F.lit(0))
+    fits = size <= CARRIED_BYTES
+    return records.select(
+        "partition",
+        "offset",
+        F.when(fits | (F.length(key) <= MAX_KEY_BYTES), key).alias("key"),
+        F.when(fits, value).alias("value"),
+        size.alias("size"),
+    )
+
+
 class Whole:
-    """Puts keys and values in the place of those that `parse` left out.
+    """Puts keys and values in the place of those that `carried` left out.
 
     Args:
         config: librdkafka properties.

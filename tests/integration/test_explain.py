@@ -23,7 +23,7 @@ from meterwatch.storage.models import ModelVersion
 from serving.app import create_app
 from streaming.batches import Batches
 from streaming.ledger import Topic
-from streaming.waiting import RECORDS
+from streaming.parse import RECORDS
 from tests.households import START, household
 from tests.integration.test_service import as_stream
 

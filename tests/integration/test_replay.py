@@ -30,8 +30,8 @@ from streaming.records import newest
 from streaming.replay import Replay, check, records_of
 from streaming.resending import resend
 from tests.instances import ROOT, Instance, wait_for
-from tests.integration.test_parse import twin
 from tests.unit.test_lines import UCI_LINES
+from tests.unit.test_parse import twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from streaming import scoring
 from streaming.batches import Batches
 from streaming.ledger import Topic
 from streaming.metrics import OUTCOMES
+from streaming.parse import RECORDS
 from streaming.scoring import AnswerError
-from streaming.waiting import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ def judge(request: pa.Table) -> pa.Table:
 
 
 def parsed(records: Sequence[Record], begin: int = 0) -> pa.Table:
-    """What Spark's parse would make of records on one partition."""
+    """What the parse would make of records on one partition."""
     rows = [
         {
             "partition": 0,

@@ -13,9 +13,9 @@ MB = 1024 * 1024
 
 
 def records(sizes: list[int], meters: list[int | None]) -> pa.Table:
-    names = [None if meter is None else f"m{meter}" for meter in meters]
+    keys = [None if meter is None else f"m{meter}".encode() for meter in meters]
     offsets = np.arange(len(sizes))
-    return pa.table({"offset": offsets, "size": pa.array(sizes, pa.int32()), "meter_id": pa.array(names, pa.string())})
+    return pa.table({"offset": offsets, "size": pa.array(sizes, pa.int32()), "key": pa.array(keys, pa.binary())})
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Spark's column expressions against a slow twin that reads one record at a time, straight from the contract."""
+"""The parse of a whole table against a slow twin that reads one record at a time, straight from the contract."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import math
 import random
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
 
 from meterwatch.detection.readings import CHANNELS
-from streaming.parse import CARRIED_BYTES, MAX_KEY_BYTES, MAX_VALUE_BYTES, parse
+from streaming.closely import MAX_VALUE_BYTES
+from streaming.parse import MAX_KEY_BYTES, RECORDS, parse
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from pyspark.sql import SparkSession
-
 Record = tuple[bytes | None, bytes | None]
 Reading = tuple[str, int, list[float | None]]
-SCHEMA = "key binary, value binary, partition int, offset long"
 LINE = b"16/12/2006;17:24:00;4.216;0.418;234.840;18.400;0.000;1.000;17.000"
 
 
@@ -128,18 +127,14 @@ def _iso(text: str, zone: tzinfo) -> int:
     return _instant(tuple(int(part or 0) for part in parts), zone)
 
 
-def spark_reads(spark: SparkSession, records: list[Record], zone: str, partitions: int) -> list[Reading | str]:
-    """What the stream makes of records, in their order; checks that they come through as they were, or are too long."""
-    rows = [(key, value, 0, number) for number, (key, value) in enumerate(records)]
-    frame = spark.createDataFrame(rows, SCHEMA)
-    told: list[dict[str, Any]] = parse(frame, timezone=zone, partitions=partitions).toArrow().to_pylist()
-    sizes = [len(key or b"") + len(value or b"") for key, value in records]
-    carried = [record if size <= CARRIED_BYTES else (None, None) for record, size in zip(records, sizes, strict=True)]
-    assert [row["size"] for row in told] == sizes
-    assert [((row["key"], row["value"]), row["offset"]) for row in told] == [
-        (kept, k) for k, kept in enumerate(carried)
-    ]
-    return [row["reason"] or (row["meter_id"], row["at"], row["channels"]) for row in told]
+def reads(records: list[Record], zone: str = "UTC", partitions: int = 1) -> list[Reading | str]:
+    """What the stream makes of records, in their order; checks that they come through as they were."""
+    rows = [{"partition": 0, "offset": k, "key": key, "value": value} for k, (key, value) in enumerate(records)]
+    came = pa.Table.from_pylist(rows, schema=pa.schema(list(RECORDS)[:4]))
+    found = parse(came, timezone=zone, partitions=partitions)
+    assert found.schema == RECORDS
+    assert found.select(came.column_names).equals(came)
+    return [row["reason"] or (row["meter_id"], row["at"], row["channels"]) for row in found.to_pylist()]
 
 
 GOLDEN: list[tuple[bytes | None, bytes | None, Reading | str]] = [
@@ -195,25 +190,25 @@ GOLDEN: list[tuple[bytes | None, bytes | None, Reading | str]] = [
 ]  # fmt: skip
 
 
-def test_golden_records(spark: SparkSession) -> None:
+def test_golden_records() -> None:
     """Each kind of record ends as the contract says, here and in the twin."""
     records = [(key, value) for key, value, _ in GOLDEN]
     expected = [answer for _, _, answer in GOLDEN]
     assert [twin(record, "UTC", 1) for record in records] == expected
-    assert spark_reads(spark, records, "UTC", 1) == expected
+    assert reads(records) == expected
 
 
-def test_no_key_matters_on_several_partitions_only(spark: SparkSession) -> None:
+def test_no_key_matters_on_several_partitions_only() -> None:
     """Where records without a key would scatter a meter over partitions they are refused."""
     records: list[Record] = [(None, LINE), (b"", LINE), (b"m", LINE)]
-    told = spark_reads(spark, records, "UTC", 3)
+    told = reads(records, partitions=3)
     assert told[:2] == ["no_key", "no_key"]
     assert told[2][0] == "m"
     assert told == [twin(record, "UTC", 3) for record in records]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "America/St_Johns", "+05:30", "-03:00"])
-def test_local_times(spark: SparkSession, zone: str) -> None:
+def test_local_times(zone: str) -> None:
     """Around both clock changes: a time that was jumped over is refused, an ambiguous one is the first."""
     begin = [datetime(2007, month, day) for month, day in ((3, 10), (3, 24), (10, 27), (11, 3))]  # noqa: DTZ001
     times = [start + timedelta(minutes=30 * k) for start in begin for k in range(96)]
@@ -221,10 +216,10 @@ def test_local_times(spark: SparkSession, zone: str) -> None:
     records += [(b"m", f'{{"at": "{t:%Y-%m-%dT%H:%M:%S}"}}'.encode()) for t in times]
     expected = [twin(record, zone, 1) for record in records]
     assert ("bad_time" in expected) == ("/" in zone)
-    assert spark_reads(spark, records, zone, 1) == expected
+    assert reads(records, zone) == expected
 
 
-def test_mutated_lines(spark: SparkSession) -> None:
+def test_mutated_lines() -> None:
     """Thousands of lines with a few characters exchanged, doubled or dropped read like the twin reads them."""
     rng = random.Random(7)
     seeds = [value.decode() for _, value, _ in GOLDEN if value and len(value) < 200 and not value.startswith(b"\xff")]
@@ -236,7 +231,40 @@ def test_mutated_lines(spark: SparkSession) -> None:
             place = rng.randrange(len(text) + 1)
             text[place : place + rng.choice([0, 1, 1])] = rng.choice(["", rng.choice(alphabet)])
         records.append((b"m", "".join(text).encode()))
-    told = spark_reads(spark, records, "UTC", 1)
+    told = reads(records)
     for record, one in zip(records, told, strict=True):
         assert one == twin(record, "UTC", 1), record
     assert len({one for one in told if isinstance(one, str)}) >= 5
+
+
+NUMBERS = ("1.", "-.5", ".5", "+1", "-0", "007.50", "1e3", "1E-3", "1e400", "9" * 15, "9" * 16, "9" * 400, "5e-324",
+           " 1", "0." + "0" * 330 + "1", "9007199254740993", "1.00000005960464477539", "0.1", "?", "", "--1", "1d",
+           "0x1", "1_0")  # fmt: skip
+DATES = ("16/12/2006", "1/1/2007", "29/2/2008", "29/2/2007", "31/12/1969", "1/1/1970", "31/12/9999", "1/1/0000",
+         "1/13/2007")  # fmt: skip
+TIMES = ("17:24:00", "23:59:59", "24:00:00", "23:60:00", "23:59:60", "29:00:00", "17:24")
+WRAPS = ("", " ", "\r\n", "\ufeff", "\x00")
+
+
+@pytest.mark.parametrize("mark", [";", ","])
+def test_usual_and_unusual_forms_in_one_line(mark: str) -> None:
+    """Which way a line is read is not seen in what it says: every form of number, date and time, and what is around."""
+    lines = [[date, time, *["0.5"] * 7] for date in DATES for time in TIMES]
+    lines += [["1/2/2007", "01:02:03", *["0.5"] * place, number, *["240"] * (6 - place)]
+              for place in (0, 3, 6) for number in NUMBERS]  # fmt: skip
+    records: list[Record] = [
+        (b"m", f"{before}{mark.join(fields)}{after}".encode())
+        for fields in lines
+        for before in WRAPS
+        for after in WRAPS
+    ]
+    assert reads(records) == [twin(record, "UTC", 1) for record in records]
+
+
+def test_a_large_record_is_read_to_the_limit() -> None:
+    """What is around a line counts for its size."""
+    fits = MAX_VALUE_BYTES - len(LINE)
+    records: list[Record] = [(b"m", LINE + b" " * fits), (b"m", LINE + b" " * (fits + 1)), (b"k" * MAX_KEY_BYTES, LINE)]
+    told = reads(records)
+    assert [isinstance(one, tuple) for one in told] == [True, False, True]
+    assert told == [twin(record, "UTC", 1) for record in records]
