@@ -8,11 +8,12 @@ weigher of the other blocks, and the calibration days by the final one, so that 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meterwatch.detection import drift
 from meterwatch.detection.detector import Detector, seal
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.forest import Trees
@@ -23,6 +24,7 @@ from meterwatch.detection.thresholds import FAST_GIVES, Tail
 from training import kinds, prepared, tracking
 from training.native import BUNDLE
 from training.params import load
+from training.reference import references
 from training.stages import command
 from training.teaching import DAY_S, Rows, copies, rows, teach, weigh
 from training.traces import observe_all
@@ -108,7 +110,7 @@ def calibrate(
     params: DetectorParams, forest: Trees, sequence_path: Path, train: Sequence[Series], quiet: Sequence[Series],
     out_dir: Path, *, faults: int, per_month: float, iterations: int, folds: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Teach, calibrate and write weigher, kinds, `calibration.json` and `params.json` into `out_dir`.
+    """Teach, calibrate and write weigher, kinds and three JSON files into `out_dir`.
 
     Args:
         params: what the detector is told.
@@ -160,11 +162,14 @@ def calibrate(
     fast = Tail.fit(
         daily_maxima(np.concatenate(everything.reading_meter), np.concatenate(everything.reading_at), residual)
     )
-    result = {
+    result: dict[str, Any] = {
         "band": list(band), "slow": slow.to_dict(), "fast": fast.to_dict(),
         "offset": combine(slow, fast, everything, weighed), "quiet_days": len(quiet_days),
         "kinds": telling.classes_.tolist(),
     }  # fmt: skip
+    offset = float(result["offset"])
+    finished = replace(judge.models, weigher=Trees(out_dir / "weigher.treelite"), slow=slow, fast=fast, offset=offset)
+    drift.save(references(Detector(params, finished), quiet, unseen, WARM_S), out_dir)
     (out_dir / "calibration.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     (out_dir / "params.json").write_text(params.to_json())
     return result

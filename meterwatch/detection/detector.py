@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FILES = ("params.json", "calibration.json", "forest.treelite", "weigher.treelite", "sequence.onnx", "scaler.json")
 KINDS = "kinds.treelite"  # an older bundle has none, and names its events by the statistic
+REFERENCE = "reference.json"  # an older bundle has none: how far live readings have moved from it is not known
+OPTIONAL = (KINDS, REFERENCE)
 
 
 class Detector:
@@ -67,7 +69,7 @@ class Detector:
             raise BundleError(f"{directory} holds no readable {MANIFEST}; run `dvc repro` to make a bundle") from error
         if manifest.get("schema") != cls.schema:
             raise BundleError(f"{directory} has schema {manifest.get('schema')}, this program reads {cls.schema}")
-        for name in (*FILES, *(name for name in [KINDS] if name in files)):
+        for name in (*FILES, *(name for name in OPTIONAL if name in files)):
             path = directory / name
             if name not in files or not path.is_file():
                 raise BundleError(f"{directory} lacks {name}; run `dvc repro` to make it again")
@@ -145,7 +147,7 @@ def bundle_hash(files: dict[str, str]) -> str:
 
 def seal(directory: Path, extra: dict[str, Any] | None = None) -> str:
     """Write the manifest of a bundle directory and answer its hash."""
-    names = (*FILES, *(name for name in [KINDS] if (directory / name).is_file()))
+    names = (*FILES, *(name for name in OPTIONAL if (directory / name).is_file()))
     files = {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
     manifest = {"schema": Detector.schema, "files": files, **(extra or {})}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")

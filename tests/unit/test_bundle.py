@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meterwatch.detection.catalogue import STATISTICS
-from meterwatch.detection.detector import FILES, KINDS, MANIFEST, Detector, bundle_hash, seal
+from meterwatch.detection.detector import FILES, KINDS, MANIFEST, OPTIONAL, Detector, bundle_hash, seal
 from meterwatch.detection.errors import BundleError
 from meterwatch.detection.kinds import FAST, words
 from meterwatch.detection.params import DetectorParams
@@ -35,7 +35,7 @@ def refused(directory: Path, fact: str) -> None:
         Detector.load(directory)
 
 
-@pytest.mark.parametrize("name", [*FILES, KINDS])
+@pytest.mark.parametrize("name", [*FILES, *OPTIONAL])
 def test_a_missing_or_altered_file_is_named(copy: Path, name: str) -> None:
     """Each file by itself, whatever it holds."""
     path = copy / name
