@@ -20,6 +20,7 @@ from serving import documentation, problems
 from serving.champion import Champion
 from serving.connection import Connection
 from serving.dashboard.app import mount
+from serving.drifting import Drifting
 from serving.feed import Feed
 from serving.guard import Guard
 from serving.intake import Intake
@@ -28,11 +29,13 @@ from serving.metrics import Metrics
 from serving.parts import Parts
 from serving.routes import events, health, intake, login, meters, original, score
 from serving.routes import models as registry
+from serving.shadowing import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from meterwatch.settings import Settings
+    from meterwatch.storage.models import ModelVersion
     from serving.champion import Registered
 
 LOG = logging.getLogger("meterwatch.service")
@@ -47,12 +50,19 @@ class ServeError(Exception):
     """The service cannot start; the message names the next step."""
 
 
-def create_app(settings: Settings, *, find_champion: Callable[[], Registered | None] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    find_champion: Callable[[], Registered | None] | None = None,
+    find_challenger: Callable[[], ModelVersion | None] | None = None,
+) -> FastAPI:
     """Put the service together; nothing is loaded before it starts.
 
     Args:
         settings: where things are.
         find_champion: asks for the model that judges; default: the registry.
+        find_challenger: asks for the model that judges in its shadow; default: the registry, but beside a given
+            champion none.
 
     Raises:
         ServeError: the key file cannot be used.
@@ -61,20 +71,27 @@ def create_app(settings: Settings, *, find_champion: Callable[[], Registered | N
     champion = Champion(
         find_champion or partial(models.champion, settings), lambda model: metrics.judging(model.version)
     )
+    drift = Drifting(settings, champion, metrics)
+    registered = partial(models.challenger, settings) if find_champion is None else lambda: None
+    shadow = Shadow(settings, find_challenger or registered, champion, metrics)
     zone = zone_of(settings.timezone)
     try:
         keys = Keys(settings.api_keys_file) if settings.api_keys_file is not None else None
     except KeysError as error:
         raise ServeError(str(error)) from None
-    parts = Parts(settings, zone, champion, metrics, Feed(settings), Intake(settings, zone), keys)
+    parts = Parts(settings, zone, champion, drift, metrics, Feed(settings), Intake(settings, zone), keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(champion.start)
         if champion.current is None:
             LOG.warning("there is no champion model yet; `dvc repro` makes one, it is taken as soon as it is there")
+        drift.start()
+        shadow.start()
         yield
         parts.feed.close()
+        await run_in_threadpool(shadow.stop)
+        await run_in_threadpool(drift.stop)
         await run_in_threadpool(champion.stop)
         await run_in_threadpool(parts.intake.close)
 
@@ -92,7 +109,12 @@ def create_app(settings: Settings, *, find_champion: Callable[[], Registered | N
     documentation.install(app, keyed=keys is not None)
     for subject in (score, health, meters, events, intake, registry, original, login):
         app.include_router(subject.routes(parts))
-    mount(app, settings, lambda: champion.current.version if champion.current is not None else None)
+    mount(
+        app,
+        settings,
+        lambda: champion.current.version if champion.current is not None else None,
+        lambda: drift.current,
+    )
     app.add_middleware(Guard, metrics=metrics, keys=keys)
     return app
 

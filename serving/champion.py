@@ -101,7 +101,7 @@ class Champion:
             if refused or (current is not None and key == (current.version, current.bundle_dir)):
                 return
             try:
-                model = self._loaded.get(key) or _load(found)
+                model = self._loaded.get(key) or load(found)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it must not judge
                 if key != self._refused:
                     LOG.error("model version %s is refused, the old one stays: %s", found.version, error)  # noqa: TRY400
@@ -118,7 +118,7 @@ class Champion:
                 self._changed(model)
 
 
-def _load(found: Registered) -> Model:
+def load(found: Registered) -> Model:
     """Load, prove and warm a model beside the one that judges.
 
     Raises:

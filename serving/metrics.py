@@ -11,9 +11,18 @@ from meterwatch.detection.readings import STATUSES
 
 if TYPE_CHECKING:
     from meterwatch.detection.readings import Observation, Readings
+    from meterwatch.storage.shadow import Comparison, Events
+    from serving.drifting import Drift
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SEVERITIES = ((67.0, "high"), (34.0, "medium"), (0.0, "low"))
+SHADOW = {
+    "agreement": "Share of readings that champion and challenger call the same.",
+    "readings": "Readings that both have scored.",
+    "behind_seconds": "How far the challenger is behind the stream, by the times of readings.",
+    "events_champion_only": "Events that the champion alone has.",
+    "events_challenger_only": "Events that the challenger alone has.",
+}
 
 
 class Metrics:
@@ -40,6 +49,22 @@ class Metrics:
             "meterwatch_last_reading_timestamp_seconds", "Time of the newest scored reading.", registry=self.registry
         )
         self._model = Gauge("meterwatch_model_info", "The model that judges.", ["version"], registry=self.registry)
+        self._drift = Gauge(
+            "meterwatch_drift_distance",
+            "By how many percentile points / 100 a signal's newest day has moved from what the model was made of.",
+            ["signal"],
+            registry=self.registry,
+        )
+        self._usual = Gauge(
+            "meterwatch_drift_usual_distance",
+            "What one in a hundred days of those that the model was made of exceeds.",
+            ["signal"],
+            registry=self.registry,
+        )
+        self._shadow = {
+            name: Gauge(f"meterwatch_shadow_{name}", told, ["challenger"], registry=self.registry)
+            for name, told in SHADOW.items()
+        }
 
     def scored(self, readings: Readings, observed: Observation, seconds: float) -> None:
         """Count a judged request."""
@@ -61,6 +86,32 @@ class Metrics:
         """Name the model that judges from now on."""
         self._model.clear()
         self._model.labels(version).set(1)
+
+    def drifted(self, found: Drift) -> None:
+        """How far each signal is from its reference; what is not known is not told."""
+        self._drift.clear()
+        self._usual.clear()
+        for one in found.distances or ():
+            self._usual.labels(one.signal).set(one.usual)
+            if one.distance is not None:
+                self._drift.labels(one.signal).set(one.distance)
+
+    def shadowed(self, standing: Comparison | None, events: Events | None) -> None:
+        """How a challenger compares; nothing where none is compared."""
+        for gauge in self._shadow.values():
+            gauge.clear()
+        if standing is None or events is None:
+            return
+        figures = {
+            "agreement": standing.agreement,
+            "readings": standing.counts.readings,
+            "behind_seconds": standing.behind_s,
+            "events_champion_only": events.champion_only,
+            "events_challenger_only": events.challenger_only,
+        }
+        for name, value in figures.items():
+            if value is not None:
+                self._shadow[name].labels(standing.challenger).set(value)
 
     def exposed(self) -> bytes:
         """All of it in Prometheus' text format."""

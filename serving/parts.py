@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from meterwatch.settings import Settings
     from serving.champion import Champion, Model
+    from serving.drifting import Drifting
     from serving.feed import Feed
     from serving.intake import Intake
     from serving.keys import Keys
@@ -25,6 +26,7 @@ class Parts:
     settings: Settings
     zone: tzinfo
     champion: Champion
+    drift: Drifting
     metrics: Metrics
     feed: Feed
     intake: Intake

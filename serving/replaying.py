@@ -68,24 +68,24 @@ def judge_again(parts: Parts, meter_id: str, found: Past) -> Explanation:
         ReplayError: a model that judged is gone or cannot be loaded.
     """
     state, profile = found.snapshot.state, found.snapshot.profile
-    newest, jump = (found.snapshot.at, _pending_jump(meter_id, state)) if state is not None else (None, NEVER)
+    newest, jump = (found.snapshot.at, pending_jump(meter_id, state)) if state is not None else (None, NEVER)
     close = found.readings[-1].at - CLOSELY
     runs = [list(run) for _, run in groupby(found.readings, key=lambda one: (one.model_version, one.at >= close))]
     try:
         for run in runs[:-1]:
             detector = _detector(parts, run[0].model_version)
-            observed = detector.observe([meter_id], [state], [profile], _readings(run, newest, jump, detector))
+            observed = detector.observe([meter_id], [state], [profile], as_readings(run, newest, jump, detector))
             state, profile = observed.states[0], observed.profiles[0] or profile
             newest, jump = run[-1].at, NEVER
         detector = _detector(parts, runs[-1][0].model_version)
-        readings = _readings(runs[-1], newest, jump, detector)
+        readings = as_readings(runs[-1], newest, jump, detector)
         return explain(detector, meter_id, state, profile, readings, len(readings.at) - 1)
     except DetectionError as error:
         raise ReplayError(str(error)) from error
 
 
-def _readings(run: Sequence[Judged], newest: int | None, jump: int, detector: Detector) -> Readings:
-    """The readings as a detector's call.
+def as_readings(run: Sequence[Judged], newest: int | None, jump: int, detector: Detector) -> Readings:
+    """The readings of one meter as a detector's call.
 
     One that is far ahead was judged because another one, rejected as a clock jump, had come just before. That one is
     not stored as a reading; its time and values count for nothing, so one a second earlier stands for it, unless the
@@ -102,7 +102,8 @@ def _readings(run: Sequence[Judged], newest: int | None, jump: int, detector: De
     return Readings(np.zeros(len(at), np.int64), at, channels)
 
 
-def _pending_jump(meter_id: str, state: bytes) -> int:
+def pending_jump(meter_id: str, state: bytes) -> int:
+    """The time of a reading that was rejected as a clock jump just before a state; NEVER where there was none."""
     return int(Memory.decode([meter_id], [state], [None]).hot["jump_at"][0])
 
 

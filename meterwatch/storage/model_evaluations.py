@@ -1,12 +1,15 @@
-"""What the evaluation said of each registered version, read straight from MLflow's database."""
+"""What evaluation and live readings say of each registered version, straight from and into MLflow's database."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from meterwatch.storage.models import BUNDLE_SHA256, database, reading, versions
+from meterwatch.storage.models import BUNDLE_SHA256, database, reading, versions, writing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from meterwatch.settings import Settings
 
 # The pipeline's evaluate run names the bundle; the detectors' runs beside it, below the same parent, hold the figures.
@@ -43,6 +46,24 @@ def evaluations(settings: Settings) -> dict[str, dict[str, float]]:
             found.version: dict(db.execute(_METRICS, (BUNDLE_SHA256, found.tags.get(BUNDLE_SHA256, ""))).fetchall())
             for found in known
         }
+
+
+def record(settings: Settings, run_id: str, figures: Mapping[str, float]) -> None:
+    """Add a point to metrics of a run, as MLflow's client would; the steps are hours, and all runs' are comparable.
+
+    Raises:
+        RegistryError: there is no registry.
+        sqlite3.Error: it cannot be written now.
+    """
+    now = time.time()
+    rows = [(name, float(value), int(now * 1000), int(now // 3600), run_id) for name, value in figures.items()]
+    with writing(settings) as db:
+        for table in ("metrics", "latest_metrics"):
+            db.executemany(
+                f"INSERT OR REPLACE INTO {table} (key, value, timestamp, step, is_nan, run_uuid) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, 0, ?)",
+                rows,
+            )
 
 
 def experiment_of(settings: Settings, run_ids: list[str]) -> dict[str, str]:

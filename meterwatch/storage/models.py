@@ -110,6 +110,11 @@ def champion(settings: Settings) -> ModelVersion | None:
     return next((found for found in versions(settings) if CHAMPION in found.aliases), None)
 
 
+def challenger(settings: Settings) -> ModelVersion | None:
+    """The version with the alias challenger; None while there is none."""
+    return next((found for found in versions(settings) if CHALLENGER in found.aliases), None)
+
+
 def numbered(settings: Settings, version: str) -> ModelVersion | None:
     """The version with this number; None where the registry has none such."""
     return next((found for found in versions(settings) if found.version == version), None)
@@ -152,7 +157,7 @@ def promote(settings: Settings, version: str, reason: str = "by hand", *, force:
             f"the gate refused version {version}: {known[version].tags.get(GATE)}; "
             f'`meterwatch models promote {version} --force "REASON"` goes past it, and the reason is kept'
         )
-    with _writing(settings) as db:
+    with writing(settings) as db:
         order = _champions(db, settings.model_name)
         if order[-1:] != [version]:
             _move(db, settings.model_name, [*order, version], reason, forced if known[version].refused else "")
@@ -165,7 +170,7 @@ def rollback(settings: Settings) -> None:
         RegistryError: there was none, or its files are gone or altered.
     """
     known = {found.version: found for found in versions(settings)}
-    with _writing(settings) as db:
+    with writing(settings) as db:
         order = _champions(db, settings.model_name)
         if len(order) < 2:  # noqa: PLR2004 - the present one and the one before
             raise RegistryError("no champion came before this one; `meterwatch models promote VERSION` chooses one")
@@ -175,7 +180,7 @@ def rollback(settings: Settings) -> None:
 
 def challenge(settings: Settings, version: str) -> None:
     """Give a version that did not become champion the alias challenger."""
-    with _writing(settings) as db:
+    with writing(settings) as db:
         _alias(db, settings.model_name, CHALLENGER, version)
 
 
@@ -189,7 +194,7 @@ def relocate(settings: Settings, before: str, now: str) -> None:
     """
     columns = (("experiments", "artifact_location"), ("runs", "artifact_uri"),
                ("logged_models", "artifact_location"), ("model_versions", "storage_location"))  # fmt: skip
-    with _writing(settings) as db:
+    with writing(settings) as db:
         for table, column in columns:
             db.execute(  # the names are the four above
                 f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
@@ -229,8 +234,12 @@ def _prove(found: ModelVersion) -> None:
 
 
 @contextmanager
-def _writing(settings: Settings) -> Iterator[sqlite3.Connection]:
-    """One short transaction."""
+def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """One short transaction on the registry.
+
+    Raises:
+        RegistryError: there is none.
+    """
     path = database(settings)
     if not path.exists():
         raise RegistryError("there is no registry yet; `dvc repro` makes one")

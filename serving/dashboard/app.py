@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from meterwatch.settings import Settings
+    from serving.drifting import Drift
 
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -35,11 +36,11 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def mount(app: FastAPI, settings: Settings, model: Callable[[], str | None]) -> None:
+def mount(app: FastAPI, settings: Settings, model: Callable[[], str | None], drift: Callable[[], Drift | None]) -> None:
     """Add the pages to an app; they read the database of `settings` and show times in its zone.
 
     Call after every other route was added and before the app starts. `model` tells the version that judges, None where
-    there is none.
+    there is none; `drift` how far the newest readings have moved, None before that was looked at.
     """
     zone = zone_of(settings.timezone)
     pages = Dash(
@@ -56,7 +57,7 @@ def mount(app: FastAPI, settings: Settings, model: Callable[[], str | None]) -> 
         add_log_handler=False,
     )
     pages.layout = _shell()
-    register(pages, Pages(settings, zone, model))
+    register(pages, Pages(settings, zone, model, drift))
     pages.init_app(app)
     pages._setup_server()  # noqa: SLF001 - else done by the first request, which only `/` would trigger
 

@@ -30,7 +30,12 @@ TICK, SEARCH, METER = Input("tick", "data"), State("url", "search"), State("mete
 LIVE_MS, LISTS_MS, OVERVIEW_MS = 1000, 3000, 60_000  # least time between two updates of a page
 ZOOMED = ("scatter", "daily", "monthly", "voltage")  # the overview's charts that the reader may zoom
 OF_A_METER = (address.METER, address.EVENTS, address.OVERVIEW)
-REFRESH_MS = {address.EVENTS: LISTS_MS, address.HEALTH: LISTS_MS, address.OVERVIEW: OVERVIEW_MS}
+REFRESH_MS = {
+    address.EVENTS: LISTS_MS,
+    address.HEALTH: LISTS_MS,
+    address.MODELS: LISTS_MS,
+    address.OVERVIEW: OVERVIEW_MS,
+}
 
 
 def register(app: Dash, pages: Pages) -> None:
@@ -87,6 +92,10 @@ def _lists(app: Dash, pages: Pages) -> None:
     @app.callback(Output("health-body", "children"), TICK, prevent_initial_call=True)
     async def health(_: int) -> parts.Content:
         return await run_in_threadpool(_quietly, pages.health) or no_update
+
+    @app.callback(Output("models-watch", "children"), TICK, prevent_initial_call=True)
+    async def models(_: int) -> parts.Content:
+        return await run_in_threadpool(_quietly, pages.watch) or no_update
 
 
 def _pictures(app: Dash, pages: Pages) -> None:

@@ -30,9 +30,12 @@ COUNTS = (
 )
 
 
-def page(body: Sequence[Any]) -> list[Any]:
-    """The whole page."""
-    return [parts.heading("Models"), html.Div(body, id="models-body", className="stack")]
+def page(body: Sequence[Any], live: Sequence[Any]) -> list[Any]:
+    """The whole page; `live` is what moves."""
+    return [
+        parts.heading("Models"),
+        html.Div([*body, html.Div(live, id="models-watch", className="stack")], id="models-body", className="stack"),
+    ]
 
 
 def models_body(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from meterwatch.storage import event_list, queries
+from meterwatch.storage import event_list, queries, shadow
 from meterwatch.storage import models as registry
 from meterwatch.storage.marks import marks
 from meterwatch.storage.migrate import database_path
@@ -28,6 +28,7 @@ from serving.dashboard import (
     pattern_figures,
     theme,
     waiting,
+    watch_cards,
     wording,
 )
 from serving.dashboard.address import View
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from meterwatch.settings import Settings
     from serving.dashboard.event_listing import EventListing
     from serving.dashboard.listing import Listing
+    from serving.drifting import Drift
 
 LINE_POINTS = 1200  # readings of a line with its band: four columns each
 CLOUD_POINTS = 3600  # readings of the scatter
@@ -87,12 +89,16 @@ class Pages:
         settings: where the database is, and the price of a kWh.
         zone: of every time that is shown.
         model: asks for the version that judges; None where there is none.
+        drift: asks how far the newest readings have moved; None before that was looked at.
     """
 
-    def __init__(self, settings: Settings, zone: tzinfo, model: Callable[[], str | None]) -> None:
+    def __init__(
+        self, settings: Settings, zone: tzinfo, model: Callable[[], str | None], drift: Callable[[], Drift | None]
+    ) -> None:
         self._settings = settings
         self._zone = zone
         self._model = model
+        self._drift = drift
         self._standings = Standings()
 
     def page(self, path: str, search: str) -> Shown:
@@ -157,7 +163,17 @@ class Pages:
         body = models_page.models_body(
             known, evaluations(settings), experiments, serving=self._model(), admin=admin, zone=self._zone
         )
-        return Shown(models_page.page(body), again_ms=0 if known else AGAIN_MS)
+        live = self.watch() if known else []
+        return Shown(models_page.page(body, live), again_ms=0 if known else AGAIN_MS)
+
+    def watch(self) -> list[Any]:
+        """The part of the page of models that moves: what live readings say of them."""
+        with queries.reading(self._settings) as db:
+            compared, events, alone = shadow.comparison(db), shadow.events(db), shadow.alone(db)
+        return [
+            watch_cards.shadow_card(compared, events, alone, zone=self._zone),
+            watch_cards.drift_card(self._drift()),
+        ]
 
     def live(self, search: str, meter_id: str, shown: int) -> Moved | None:
         """The parts of the live page that move; None where the reading `shown` is still the newest."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from meterwatch.storage import models
+from meterwatch.storage import models, queries, shadow
 from serving.documentation import problems
 from serving.problems import Problem
+from serving.times import text
 
 if TYPE_CHECKING:
     from serving.parts import Parts
@@ -33,11 +34,68 @@ class Promotion(BaseModel):
     )  # fmt: skip
 
 
+class SignalDrift(BaseModel):
+    """How far a channel, the power factor or the score has moved, as a mean distance between ranks, 0 to 1.
+
+    `distance` is null where too few readings have it; one in a hundred days of the reference exceeds `usual`.
+    """
+
+    signal: str
+    distance: float | None
+    usual: float
+    drifted: bool
+
+
+class DriftNow(BaseModel):
+    """The newest day of `meters` meters beside what the model was made of; `signals` null: its bundle does not say."""
+
+    version: str
+    meters: int
+    signals: list[SignalDrift] | None
+
+
+class OneSided(BaseModel):
+    """An event that only `side` (champion or challenger) has."""
+
+    side: str
+    event_id: str
+    meter_id: str
+    start_at: str
+    end_at: str | None
+    severity: float
+    kind: str
+
+
+class ShadowNow(BaseModel):
+    """A challenger's verdicts beside the champion's, since it judges in its shadow."""
+
+    challenger: str
+    champion: str
+    begun_at: str
+    looked_at: str
+    agreement: float | None
+    readings: int
+    both: int
+    champion_only: int
+    challenger_only: int
+    unscored: int
+    meters: int
+    begun_again: int
+    behind_s: int
+    events_champion: int
+    events_champion_only: int
+    events_challenger: int
+    events_challenger_only: int
+    newest_alone: list[OneSided]
+
+
 class Registry(BaseModel):
-    """All versions, and the one that judges here now; null while there is none."""
+    """All versions, and the one that judges here now; null while there is none. Likewise drift and shadow."""
 
     serving: str | None
     models: list[ModelEntry]
+    drift: DriftNow | None
+    shadow: ShadowNow | None
 
 
 def routes(parts: Parts) -> APIRouter:
@@ -51,7 +109,8 @@ def routes(parts: Parts) -> APIRouter:
              "gate": model.gate or None}
             for model in models.versions(parts.settings)
         ]  # fmt: skip
-        return {"serving": current.version if current else None, "models": known}
+        version = current.version if current else None
+        return {"serving": version, "models": known, "drift": _drift(parts), "shadow": _shadow(parts)}
 
     @router.get("/v1/models", response_model=Registry, responses=problems(409))
     def listed() -> dict[str, Any]:
@@ -77,3 +136,28 @@ def routes(parts: Parts) -> APIRouter:
         return registry()
 
     return router
+
+
+def _drift(parts: Parts) -> dict[str, Any] | None:
+    found = parts.drift.current
+    if found is None:
+        return None
+    known = found.distances
+    signals = None if known is None else [{**one._asdict(), "drifted": one.drifted} for one in known]
+    return {"version": found.version, "meters": found.meters, "signals": signals}
+
+
+def _shadow(parts: Parts) -> dict[str, Any] | None:
+    with queries.reading(parts.settings) as db:
+        found, events, alone = shadow.comparison(db), shadow.events(db), shadow.alone(db)
+    if found is None:
+        return None
+    times = {name: text(getattr(found, name)) for name in ("begun_at", "looked_at")}
+    sides = {f"events_{name}": number for name, number in events._asdict().items()}
+    newest = [
+        {**one, "start_at": text(one["start_at"]), "end_at": one["end_at"] and text(one["end_at"])} for one in alone
+    ]
+    return {
+        **found._asdict(), **found.counts._asdict(), **times, **sides, "agreement": found.agreement,
+        "newest_alone": newest,
+    }  # fmt: skip
