@@ -40,7 +40,9 @@ def test_version() -> None:
     assert runner.invoke(app, ["--version"]).stdout == f"meterwatch {__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["", *(path for path, _ in commands()), "models", "broker", "rejected", "threshold", "keys"])
+@pytest.mark.parametrize(
+    "words", ["", *(path for path, _ in commands()), "models", "broker", "rejected", "threshold", "keys"]
+)
 def test_help_on_every_level(words: str) -> None:
     result = runner.invoke(app, [*words.split(), "--help"])
     assert result.exit_code == 0
