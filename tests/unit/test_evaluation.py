@@ -110,7 +110,7 @@ def test_counting_equals_its_slow_twin(meters: list[Scored], threshold: float) -
     assert counted.months == pytest.approx(months)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(scored(), min_size=1, max_size=2), st.sampled_from([0.0, 1.0, 4.0, 20.0, 60.0]))
 def test_recall_at_a_budget_equals_its_slow_twin(meters: list[Scored], budget: float) -> None:
     """The best over all thresholds, however the rate moves between them."""

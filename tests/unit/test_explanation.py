@@ -54,7 +54,7 @@ def faulty(kind: Kind, fault: str, days: int = 2) -> Stream:
     return one_meter(kind.meter_id, part.at, channels)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_the_parts_sum_to_the_score_of_any_reading(knowing: Callable[[Kind], Caller], data: st.DataObject) -> None:
     """Of any kind of meter, clean or dirty, known or new; and the verdict is the one that was given."""

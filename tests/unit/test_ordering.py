@@ -174,14 +174,15 @@ def test_a_jump_within_the_limit_makes_late_until_time_has_caught_up() -> None:
 def test_a_replay_and_what_fills_a_short_absence_is_no_return() -> None:
     """Times of before the hole, or of after it, and an absence within the limit: late, and nothing begins anew."""
     year = [*range(100), *range(200, 300)]  # a real absence of a hundred days; its first reading is refused
-    words = order(*((float(day), 1.0) for day in year))
-    assert [k for k, word in enumerate(words) if word != "accepted"] == [100]
-    again = order(*((float(day), 1.0) for day in (*year, *year)))[len(year) :]
+    words = order(*((float(day), 1.0) for day in (*year, *year)))
+    assert [k for k, word in enumerate(words[: len(year)]) if word != "accepted"] == [100]
+    again = words[len(year) :]
     assert set(again[:-RECENT]) == {"late"}
     assert set(again[-RECENT:]) == {"duplicate"}
     filled = [(float(day), 1.0) for day in (0, 29)] + [(k / 10, 1.0) for k in range(1, 280)] + [(30.0, 1.0)]
-    assert set(order(*filled)[2:-1]) == {"late"}
-    assert order(*filled)[-1] == "accepted"
+    words = order(*filled)
+    assert set(words[2:-1]) == {"late"}
+    assert words[-1] == "accepted"
 
 
 def test_live_readings_among_what_fills_a_long_absence_break_the_row() -> None:
