@@ -1,4 +1,4 @@
-"""A made household: base load, meals, evenings, weekends, noise; all seven channels fit together."""
+"""A real household, the shipped year, and a made one whose seven channels fit together."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tests.instances import ROOT
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+YEAR = ROOT / "data/raw/household_power_consumption_2007.txt.xz"
 START = 1_230_768_000  # 2009-01-01 00:00 UTC
 
 
 def household(
     days: int, seed: int, cadence: int = 60, start: int = START
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Readings of one meter: at (n,), channels (7, n) rounded as the UCI set rounds them."""
+    """Base load, meals, weekends and noise of a meter: at (n,), channels (7, n) rounded as the UCI set rounds them."""
     rng = np.random.default_rng(seed)
     n = days * 86_400 // cadence
     at = start + cadence * np.arange(n, dtype=np.int64)

@@ -1,4 +1,8 @@
-"""A private instance of meterwatch for a test: own directory and ports, driven as a user would."""
+"""A private instance of meterwatch for a test: own directory and ports, driven as a user would.
+
+Waiting is done in one place, `wait_for`: other processes cannot tell a test that they are done, so it asks again every
+50 ms until its deadline. A deadline only bounds how long a failure takes; it is meant for the slowest machine.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from meterwatch import processes
+from meterwatch.settings import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PREFIX = "METERWATCH_"
+PATIENCE = 180.0  # seconds, for anything that takes a few
 
 
 def free_port() -> int:
@@ -31,7 +39,7 @@ def free_port() -> int:
         return port
 
 
-def wait_for(what: str, condition: Callable[[], Any], *, seconds: float) -> Any:
+def wait_for(what: str, condition: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
     """Ask until the answer is true; fails with what was waited for."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -42,9 +50,14 @@ def wait_for(what: str, condition: Callable[[], Any], *, seconds: float) -> Any:
 
 
 class Instance:
-    """Everything below one directory."""
+    """Everything below one directory.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: made where it is missing.
+        registry: MLflow's URL of the models that judge; the project's own where none is given.
+    """
+
+    def __init__(self, directory: Path, registry: str | None = None) -> None:
         self.dir = directory
         self.dir.mkdir(parents=True, exist_ok=True)
         self.spawned: list[subprocess.Popen[str]] = []
@@ -57,17 +70,26 @@ class Instance:
             "METERWATCH_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{self.kafka}",
             "METERWATCH_PORT": str(self.http),
         }
+        if registry:
+            self.env["METERWATCH_MLFLOW_TRACKING_URI"] = registry
 
-    def run(self, *words: object, seconds: float = 300, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `meterwatch` with these words to its end."""
         command = [str(BIN / "meterwatch"), *map(str, words)]
         process = subprocess.Popen(
             command, env=self.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.spawned.append(process)  # when the time is up, it is told to end as any other
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=3 * PATIENCE)
         assert not check or process.returncode == 0, f"{words}: exit {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def refused(self, *words: object, says: str) -> None:
+        """Run `meterwatch` with these words: it ends with 1 and one line that says so."""
+        done = self.run(*words, check=False)
+        assert done.returncode == 1, done.stdout
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
 
     def spawn(self, *words: object) -> subprocess.Popen[str]:
         """Start `meterwatch` with these words; its output goes into a file beside the instance."""
@@ -82,7 +104,7 @@ class Instance:
         for process in self.spawned:
             process.terminate()
         for process in self.spawned:
-            process.wait(90)
+            process.wait(PATIENCE)
         self.run("broker", "stop", check=False)
 
     def status(self) -> dict[str, Any]:
@@ -101,6 +123,10 @@ class Instance:
             return int(self.rows("SELECT coalesce(sum(stored), 0) FROM offsets")[0][0])
         except sqlite3.OperationalError:  # no file, or one that is being made
             return 0
+
+    def pids(self) -> dict[str, int]:
+        """The parts that run, by their names."""
+        return {part.name: part.pid for part in processes.processes(Settings(run_dir=self.dir))}
 
     def processes(self) -> list[str]:
         """Command lines of the processes that name this instance's directory or run with it."""

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streaming.lines import CLOCK, Record, data_lines
-from tests.households import household
-from tests.instances import ROOT
+from tests.households import YEAR, household
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
-YEAR = ROOT / "data/raw/household_power_consumption_2007.txt.xz"
 HALF_HOURS = (b"north", b"south", b"east")
 DAYS = 3000  # of half hours
 DAY = 86_400

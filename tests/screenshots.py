@@ -18,12 +18,12 @@ from urllib.parse import urlencode
 import httpx
 from playwright.sync_api import sync_playwright
 
+from tests.households import YEAR
 from tests.instances import Instance, wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-YEAR = Path("data/raw/household_power_consumption_2007.txt.xz")
 PICTURES = Path("docs/screenshots")
 FIRST = ("11", "12")  # months that no model has seen
 DAY = 1440  # lines

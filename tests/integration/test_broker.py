@@ -23,7 +23,7 @@ from streaming.ledger import describe
 from streaming.lines import Record
 from streaming.records import newest
 from streaming.replay import Replay
-from tests.instances import ROOT, free_port, wait_for
+from tests.instances import PATIENCE, ROOT, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_data_and_identity_survive_every_end(settings: Settings) -> None:
     topic, identity = describe(config(settings), "first"), meta(settings)
     for number in (signal.SIGTERM, signal.SIGKILL):
         os.kill(ours.status().pid, number)
-        wait_for("the broker to be gone", lambda: not processes.processes(settings), seconds=20)
+        wait_for("the broker to be gone", lambda: not processes.processes(settings))
         with pytest.raises(StreamError, match="meterwatch broker start"):
             ours.status()
         ours.start()
@@ -132,12 +132,12 @@ def test_a_misspelt_topic_is_not_made(settings: Settings) -> None:
 
 def test_two_at_once_start_one(alone: Settings) -> None:
     both = [command(alone, "start") for _ in range(2)]
-    told = [one.communicate(timeout=90) for one in both]
+    told = [one.communicate(timeout=PATIENCE) for one in both]
     assert [one.returncode for one in both] == [0, 0], told
     (pid,) = left(alone)
     assert all(f"(process {pid})" in out for out, _ in told)
     stop = command(alone, "stop")
-    assert stop.communicate(timeout=60)[0] == "the broker has ended; its data stay\n"
+    assert stop.communicate(timeout=PATIENCE)[0] == "the broker has ended; its data stay\n"
     assert left(alone) == {}
 
 
@@ -149,7 +149,7 @@ def test_whoever_starts_it_may_be_killed_at_any_moment(alone: Settings) -> None:
         lambda: runs(alone, "kafka.Kafka"),
     ):
         start = command(alone, "start")
-        wait_for("the moment", reached, seconds=60)
+        wait_for("the moment", reached)
         start.kill()
         start.communicate()
     ours = Broker(alone)
@@ -178,7 +178,7 @@ def test_a_port_in_use_is_one_line(alone: Settings) -> None:
     port = int(alone.kafka_bootstrap_servers.rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)):
         start = command(alone, "start")
-        _, told = start.communicate(timeout=60)
+        _, told = start.communicate(timeout=PATIENCE)
         assert start.returncode == 1
         assert told == (
             f"meterwatch: port {port} for the broker is in use; end what listens there, "

@@ -17,7 +17,6 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.responses import Response
 from starlette.testclient import TestClient
@@ -28,11 +27,11 @@ from meterwatch.settings import Settings
 from serving import connection, guard, keys
 from serving.app import create_app
 from serving.client import AsyncClient, ServiceRefused, ServiceUnavailable
-from serving.connection import Connection
 from serving.metrics import Metrics
 from serving.problems import Problem, respond
 from serving.routes import meters
-from tests.integration.test_swapping import Found, _until
+from tests.instances import PATIENCE, wait_for
+from tests.served import Found, listening
 from tests.stored import store
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-DEADLINE = 30.0
 HOSTILE = ["'; DROP TABLE power_data; --", "<script>alert(1)</script>", "a\nERROR forged", '"}\nup 1', "\u202e\x00"]
 
 
@@ -55,24 +53,17 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(run_dir: Path, bundle: Path) -> Iterator[tuple[str, int]]:
     """A service in a thread, on its own kind of connection."""
     app = create_app(Settings(run_dir=run_dir), find_champion=lambda: Found("3", bundle))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Connection, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    _until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield "127.0.0.1", port
-    app.state.parts.feed.close()
-    server.should_exit = True
-    thread.join(DEADLINE)
+    with listening(app) as port:
+        yield "127.0.0.1", port
 
 
 def a_byte_at_a_time(address: tuple[str, int], head: bytes) -> bytes:
     """Send a byte every 20 ms until the service has had enough; what it said."""
     begun = time.monotonic()
-    with socket.create_connection(address, DEADLINE) as caller:
+    with socket.create_connection(address, PATIENCE) as caller:
         caller.sendall(head)
         caller.settimeout(0.02)
-        while time.monotonic() - begun < DEADLINE:
+        while time.monotonic() - begun < PATIENCE:
             try:
                 caller.sendall(b"a")
                 said = caller.recv(4096)
@@ -287,7 +278,7 @@ def test_a_login_is_found_among_the_cookies_of_other_programs(guarded: TestClien
 def test_a_body_whose_request_was_answered_ends(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is answered by its head alone need not be listened to for ever."""
     monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
-    with socket.create_connection(address, DEADLINE) as caller:
+    with socket.create_connection(address, PATIENCE) as caller:
         caller.sendall(
             b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 1000\r\n\r\n"
         )
@@ -376,7 +367,7 @@ def test_explanations_take_turns_and_hold_nothing_else_up(service: TestClient, m
     def slowly(*_: object, **__: object) -> dict[str, Any]:
         inside.append(1)
         begun.release()
-        assert released.wait(DEADLINE)
+        assert released.wait(PATIENCE)
         return {}
 
     monkeypatch.setattr(meters, "explain", slowly)
@@ -388,8 +379,8 @@ def test_explanations_take_turns_and_hold_nothing_else_up(service: TestClient, m
                 for _ in range(count)
             ]
             refused = count - meters.EXPLAINED_AT_ONCE - meters.EXPLAINED_WAITING
-            _until(lambda: sum(one.done() for one in asked) == refused)
-            assert begun.acquire(timeout=DEADLINE)
+            wait_for("the rest to be refused", lambda: sum(one.done() for one in asked) == refused)
+            assert begun.acquire(timeout=PATIENCE)
             assert len(inside) == meters.EXPLAINED_AT_ONCE
             assert service.get("/v1/meters").status_code == 200
         finally:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from meterwatch.settings import Settings
 from serving import intake
 from serving.app import create_app
-from serving.connection import Connection
 from tests.households import START, household
-from tests.instances import BIN, wait_for
-from tests.integration.test_swapping import Found
+from tests.instances import BIN
+from tests.served import Found, listening
 from tests.stored import event, store
 
 if TYPE_CHECKING:
@@ -41,15 +38,9 @@ def url(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[str]
     patch = pytest.MonkeyPatch()
     patch.setattr(intake, "DELIVERY_SECONDS", 0.1)  # for a broker that never comes
     app = create_app(place, find_champion=lambda: Found("3", bundle))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=Connection, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    wait_for("the service to listen", lambda: server.started, seconds=30)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    with listening(app) as port:
+        yield f"http://127.0.0.1:{port}"
     patch.undo()
-    app.state.parts.feed.close()
-    server.should_exit = True
-    thread.join(30)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from streaming.lines import Record, as_json, data_lines
 from streaming.records import newest
 from streaming.replay import Replay, check, records_of
 from streaming.resending import resend
-from tests.instances import ROOT, Instance, wait_for
+from tests.households import YEAR
+from tests.instances import Instance, wait_for
 from tests.unit.test_lines import UCI_LINES
 from tests.unit.test_parse import twin
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-YEAR = ROOT / "data/raw/household_power_consumption_2007.txt.xz"
 HEADER = b"Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;Sub_1;Sub_2;Sub_3"
 
 
@@ -152,11 +152,11 @@ def test_a_broker_killed_in_the_middle_loses_and_doubles_nothing(settings: Setti
     )
     thread.start()
     for least in (5_000, 25_000):
-        wait_for("some to be sent", lambda least=least: sender.sent > least, seconds=60)
+        wait_for("some to be sent", lambda least=least: sender.sent > least)
         broker = processes.running(settings, processes.BROKER)
         assert broker is not None
         os.kill(broker.pid, signal.SIGKILL)
-        wait_for("it to be gone", lambda: processes.running(settings, processes.BROKER) is None, seconds=20)
+        wait_for("it to be gone", lambda: processes.running(settings, processes.BROKER) is None)
         instance.run("broker", "start")
     thread.join(120)
     assert not thread.is_alive()

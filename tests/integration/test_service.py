@@ -6,7 +6,6 @@ import io
 import json
 import math
 from base64 import b64decode
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from serving import keys
 from serving.app import create_app
 from serving.guard import BODY_LIMITS
 from tests.households import START, household
+from tests.served import Found
 from tests.stored import event, store
 
 if TYPE_CHECKING:
@@ -33,15 +33,6 @@ ARROW = "application/vnd.apache.arrow.stream"
 PROBLEM = "application/problem+json"
 AT, VALUES = household(days=2, seed=11)
 DB_DAYS = 3
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a registry says of its champion."""
-
-    version: str
-    bundle_dir: Path
-    bundle_sha256: str | None = None
 
 
 def moment(at: int) -> str:

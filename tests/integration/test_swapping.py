@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +17,8 @@ from meterwatch.settings import Settings
 from serving.app import create_app
 from serving.champion import LOOK_SECONDS, Champion
 from tests.households import START, household
+from tests.instances import wait_for
+from tests.served import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +28,6 @@ MINUTES = 1800
 CLIENTS = 4
 SWAPS = 12
 AT, VALUES = household(days=2, seed=5)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a registry says of its champion."""
-
-    version: str
-    bundle_dir: Path
-    bundle_sha256: str | None = None
 
 
 @pytest.fixture
@@ -100,7 +92,7 @@ def test_swaps_under_load_drop_and_mix_nothing(bundle: Path, copy: Path, tmp_pat
                     known.reverse()
                     app.state.parts.champion.refresh()
                     enough = sum(answered) + 10 * CLIENTS
-                    _until(lambda: sum(answered) >= enough or any(one.done() for one in clients))  # noqa: B023
+                    wait_for("answers", lambda: sum(answered) >= enough or any(one.done() for one in clients))  # noqa: B023
             finally:
                 done.set()
             seen = [client.result() for client in clients]
@@ -115,7 +107,7 @@ def test_a_new_champion_is_noticed_and_a_rollback_needs_no_loading(bundle: Path,
     try:
         first = champion.current
         known.append(Found("2", copy))
-        _until(lambda: champion.current is not None and champion.current.version == "2")
+        wait_for("the second to judge", lambda: champion.current is not None and champion.current.version == "2")
         assert LOOK_SECONDS <= 1
         known.pop()
         shutil.rmtree(copy)
@@ -192,10 +184,3 @@ def test_models_of_one_schema_read_each_others_states(bundle: Path, copy: Path, 
             app.state.parts.champion.refresh()
         assert {verdict["status"] for verdict in new["verdicts"]} == {"scored"}
     assert int(AT[0]) == START
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        threading.Event().wait(0.02)

@@ -94,22 +94,22 @@ def test_a_child_that_dies_is_told_of_and_started_again_in_time(
     monkeypatch.setenv("METERWATCH_DATABASE_URL", "x://")
     child = Child(settings, "stream", "status")
     assert child.watch() is None
-    told = wait_for("it to die", child.watch, seconds=30)
+    told = wait_for("it to die", child.watch)
     assert told == (
         "the stream ended with 1: METERWATCH_DATABASE_URL=x://: only sqlite:///FILE is supported; it is started again"
     )
     assert child.patience.failures == 1
     assert child.watch() is None  # not yet due
     assert child._process is None
-    assert wait_for("it to die again", child.watch, seconds=30) == told
+    assert wait_for("it to die again", child.watch) == told
 
 
 def test_a_killed_child_says_the_signal(settings: Settings, service: Child) -> None:
     service.watch()
-    part = wait_for("it to run", lambda: processes.running(settings, processes.SERVICE), seconds=30)
+    part = wait_for("it to run", lambda: processes.running(settings, processes.SERVICE))
     assert part.supervisor == os.getpid()
     os.kill(part.pid, signal.SIGKILL)
-    assert wait_for("it to die", service.watch, seconds=10) == "the service was killed by signal 9; it is started again"
+    assert wait_for("it to die", service.watch) == "the service was killed by signal 9; it is started again"
 
 
 def test_only_what_was_said_since_the_start_is_told(settings: Settings) -> None:
@@ -127,9 +127,9 @@ def test_an_end_is_an_end(settings: Settings, service: Child, monkeypatch: pytes
     """Of a child that hangs, and of one that is gone."""
     monkeypatch.setattr(children, "END_SECONDS", 1.0)
     service.watch()
-    part = wait_for("it to run", lambda: processes.running(settings, processes.SERVICE), seconds=30)
+    part = wait_for("it to run", lambda: processes.running(settings, processes.SERVICE))
     os.kill(part.pid, signal.SIGSTOP)
-    wait_for("it to hang", lambda: psutil.Process(part.pid).status() == psutil.STATUS_STOPPED, seconds=10)
+    wait_for("it to hang", lambda: psutil.Process(part.pid).status() == psutil.STATUS_STOPPED)
     service.end()
     assert not psutil.pid_exists(part.pid)
     service.end()
@@ -147,7 +147,7 @@ def leftover(supervisor: int) -> subprocess.Popen[bytes]:
     )
     env = {**os.environ, processes.SUPERVISOR: str(supervisor)}
     found = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
-    wait_for("its own child", lambda: psutil.Process(found.pid).children(), seconds=30)
+    wait_for("its own child", lambda: psutil.Process(found.pid).children())
     return found
 
 
@@ -158,7 +158,7 @@ def test_what_a_killed_supervisor_left_is_cleared_with_all_its_own(settings: Set
     clear(settings, "stream")
     left.wait()
     assert processes.running(settings, "stream") is None
-    wait_for("its own to be gone", lambda: not own.is_running() or own.status() == psutil.STATUS_ZOMBIE, seconds=10)
+    wait_for("its own to be gone", lambda: not own.is_running() or own.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_what_was_started_by_hand_is_left_alone(settings: Settings) -> None:

@@ -72,11 +72,11 @@ def test_a_batch_is_judged_with_the_states_that_the_one_being_written_brings(
     gates.asking.release(2)
     for number in (0, 1, 2):  # the last one is handed over when the second is decided, that is when the first is there
         if number == 2:
-            wait_for("the second batch to be asked about", lambda: gates.asked == 2, seconds=60)
+            wait_for("the second batch to be asked about", lambda: gates.asked == 2)
             assert (gates.written, stream.batches.offsets) == (1, {})
             gates.writing.release()
         take(stream, number)
-    wait_for("the third to be asked about", lambda: gates.asked == 3, seconds=60)
+    wait_for("the third to be asked about", lambda: gates.asked == 3)
     gates.open()
     stream.batches.finish()
     alone = Stream(tmp_path / "alone.db")
@@ -95,7 +95,7 @@ def test_what_cannot_be_written_stops_what_was_judged_after_it(
     before = dump(stream.store)
 
     def refuse(_: Batch) -> None:
-        wait_for("the next batch to be asked about", lambda: gates.asked == 3, seconds=60)
+        wait_for("the next batch to be asked about", lambda: gates.asked == 3)
         raise DatabaseError("the disk is full")
 
     monkeypatch.setattr(stream.store, "commit", refuse)
@@ -120,7 +120,7 @@ def test_what_cannot_be_written_stops_what_was_judged_after_it(
 def test_what_cannot_be_judged_lets_the_batch_before_it_be_written(stream: Stream, gates: Gates) -> None:
     gates.asking.release()
     take(stream, 0)
-    wait_for("the first batch to be asked about", lambda: gates.asked == 1, seconds=60)
+    wait_for("the first batch to be asked about", lambda: gates.asked == 1)
     stream.ask = lambda _: pytest.fail("no service")
     take(stream, 1)
     gates.open()
@@ -135,7 +135,7 @@ def test_the_end_finishes_what_is_being_judged_and_leaves_the_rest(stream: Strea
     gates.asking.release()
     take(stream, 0)
     take(stream, 1)
-    wait_for("the second batch to be asked about", lambda: gates.asked == 2, seconds=60)
+    wait_for("the second batch to be asked about", lambda: gates.asked == 2)
     stream.batches.ending = True
     gates.open()
     take(stream, 2)

@@ -41,7 +41,7 @@ def test_a_beat_is_a_new_number_and_moves_no_lock(settings: Settings) -> None:
         told = [processes.newest_beat(settings, STREAM)]
         for _ in range(3):
             before = told[-1]
-            told.append(wait_for("a new number", lambda before=before: _beaten(settings, before), seconds=5))
+            told.append(wait_for("a new number", lambda before=before: _beaten(settings, before)))
         assert running(settings, STREAM) == Part(STREAM, os.getpid(), 0)
     assert len(set(told)) == len(told)
 
@@ -122,15 +122,15 @@ def heir(settings: Settings) -> tuple[int, subprocess.Popen[bytes]]:
 def test_a_child_that_inherits_the_lock_is_the_part_until_it_is_killed(settings: Settings) -> None:
     holder, child = heir(settings)
     try:
-        wait_for("the child's note", lambda: running(settings, BROKER) == Part(BROKER, child.pid, 77), seconds=10)
+        wait_for("the child's note", lambda: running(settings, BROKER) == Part(BROKER, child.pid, 77))
         os.close(holder)
-        wait_for("its own program", lambda: "threading" in " ".join(psutil.Process(child.pid).cmdline()), seconds=10)
+        wait_for("its own program", lambda: "threading" in " ".join(psutil.Process(child.pid).cmdline()))
         assert running(settings, BROKER) == Part(BROKER, child.pid, 77)
         with pytest.raises(RunningError):
             processes.take(settings, BROKER)
     finally:
         child.kill()
-    wait_for("the lock to be free", lambda: running(settings, BROKER) is None, seconds=10)
+    wait_for("the lock to be free", lambda: running(settings, BROKER) is None)
     child.wait()
 
 
@@ -149,7 +149,7 @@ def test_no_other_child_inherits_a_lock(settings: Settings) -> None:
         command = [sys.executable, "-c", "import threading; threading.Event().wait()"]
         child = subprocess.Popen(command, close_fds=False)  # not even one that is started without care
     try:  # for an instant, until it is its own program, it has what we have
-        wait_for("the lock to be free", lambda: running(settings, STREAM) is None, seconds=10)
+        wait_for("the lock to be free", lambda: running(settings, STREAM) is None)
         assert child.poll() is None
     finally:
         child.kill()
@@ -175,7 +175,7 @@ def test_a_look_keeps_nobody_from_starting(settings: Settings) -> None:
     with (processes.directory(settings) / STREAM).open("rb") as look:
         fcntl.flock(look, fcntl.LOCK_SH)
         start = subprocess.Popen([sys.executable, "-c", PART, str(settings.run_dir), STREAM], stdout=subprocess.PIPE)
-        wait_for("it to stand at the lock", lambda: _has_open(start.pid, STREAM), seconds=20)
+        wait_for("it to stand at the lock", lambda: _has_open(start.pid, STREAM))
         fcntl.flock(look, fcntl.LOCK_UN)
     assert start.stdout is not None
     assert start.stdout.readline() == b"runs\n"

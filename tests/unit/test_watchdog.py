@@ -157,14 +157,14 @@ def test_a_service_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pyte
     found = Watchdog(settings, broker, service, stream)
     try:
         service.watch()
-        wait_for("it to answer", found._client.alive, seconds=60)
+        wait_for("it to answer", found._client.alive)
         pid = service.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        told = wait_for("it to be killed", lambda: list(found.look(None, 0)), seconds=60)
+        told = wait_for("it to be killed", lambda: list(found.look(None, 0)))
         assert told[0].startswith("the service has not answered for ")
-        assert wait_for("that to be seen", service.watch, seconds=10).startswith("the service was killed by signal 9")
+        assert wait_for("that to be seen", service.watch).startswith("the service was killed by signal 9")
         assert not psutil.pid_exists(pid)
-        wait_for("it to answer again", lambda: service.watch() or found._client.alive(), seconds=60)
+        wait_for("it to answer again", lambda: service.watch() or found._client.alive())
     finally:
         service.end()
