@@ -108,12 +108,15 @@ class Storm:
         seed: of records, victims and moments.
         kills: how often each part is killed, the supervisor at least once.
         rate: of the replay, records a second.
+        registry: as `Instance` takes it.
     """
 
-    def __init__(self, directory: Path, seed: int, kills: Mapping[str, int], rate: float) -> None:
+    def __init__(
+        self, directory: Path, seed: int, kills: Mapping[str, int], rate: float, registry: str | None = None
+    ) -> None:
         self._rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
-        self._instance = Instance(directory / "storm")
-        self._calm = Instance(directory / "calm")
+        self._instance = Instance(directory / "storm", registry)
+        self._calm = Instance(directory / "calm", registry)
         servers = self._instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
         self._calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = servers
         self._instance.env["METERWATCH_TRIGGER_SECONDS"] = "0.2"

@@ -1,37 +1,29 @@
-"""What end-to-end tests share: models as `dvc repro` makes them, and private instances."""
+"""What end-to-end tests share: a registry that a pipeline has filled, and private instances."""
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from meterwatch.settings import Settings
-from meterwatch.storage.models import champion as registered
-from tests.instances import BIN, ROOT, Instance
+from tests.instances import Instance
+from tests.pipeline import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def champion() -> str:
-    """The version that judges; the pipeline is run where there is none yet, as on a fresh clone."""
-    url = f"sqlite:///{ROOT}/mlruns/mlflow.db"
-    settings = Settings(mlflow_tracking_uri=url)
-    if registered(settings) is None:
-        done = subprocess.run([BIN / "dvc", "repro"], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"dvc repro:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    found = registered(settings)
-    assert found is not None, "dvc repro ended without a champion in the registry"
-    return found.version
+def registry(project: Path) -> str:
+    """The URL of the small pipeline's registry, whose one version is champion."""
+    return settings(project).mlflow_tracking_uri
 
 
 @pytest.fixture
-def instance(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:  # noqa: ARG001
+def instance(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance of its own; the test fails if it leaves a process behind."""
-    private = Instance(tmp_path_factory.mktemp("instance"))
+    private = Instance(tmp_path_factory.mktemp("instance"), registry)
     yield private
     private.end()
     assert private.processes() == []

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.instances import BIN, ROOT, Instance, wait_for
+from tests.households import YEAR
+from tests.instances import BIN, PATIENCE, ROOT, Instance, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PAGE = (ROOT / "docs/commands.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 READINGS = 1600  # more than a day: some are scored
-YEAR = ROOT / "data/raw/household_power_consumption_2007.txt.xz"
 
 
 def commands(block: str) -> list[str]:
@@ -32,20 +33,20 @@ COMMANDS = [command for block in BLOCKS for command in commands(block)]
 
 
 @pytest.fixture(scope="module")
-def running(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:  # noqa: ARG001
+def running(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance that runs and has stored a day and more."""
     directory = tmp_path_factory.mktemp("running")
-    instance = Instance(directory)
+    instance = Instance(directory, registry)
     file = directory / "in.txt"
     with lzma.open(YEAR, "rt") as text:
         file.write_text("".join(line for _, line in zip(range(READINGS + 1), text, strict=False)) + "x;y\n")
     up = instance.spawn("up", "--replay", file)
     try:
-        wait_for("the readings to be stored", lambda: instance.stored() >= READINGS, seconds=120)
+        wait_for("the readings to be stored", lambda: instance.stored() >= READINGS)
         yield instance
     finally:
         up.terminate()
-        up.wait(60)
+        up.wait(PATIENCE)
     assert instance.processes() == []
 
 
@@ -55,11 +56,11 @@ def test_every_tool_has_its_commands() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text.splitlines()[-1][:60])
-def test_it_does_what_the_page_says(running: Instance, command: str) -> None:
+def test_it_does_what_the_page_says(running: Instance, project: Path, command: str) -> None:
     here = command.replace("127.0.0.1:8000", f"127.0.0.1:{running.http}").replace(".venv/bin/", f"{BIN}/")
     env = {**running.env, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-eu", "-c", here], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, check=False
+        ["bash", "-eu", "-c", here], cwd=project, env=env, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert "Traceback" not in done.stderr

@@ -18,13 +18,12 @@ from meterwatch.settings import Settings
 from meterwatch.storage.models import versions
 from serving.dashboard import theme
 from tests.households import START, household
-from tests.instances import ROOT, Instance, wait_for
+from tests.instances import PATIENCE, Instance, wait_for
 from tests.stored import event, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Literal
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -43,7 +42,6 @@ PAGES = {
 DAY, DAYS, CADENCE = 86_400, 40, 300
 ODD = "cellar & <b>attic</b>"  # a meter
 DRAWN = "#page[aria-busy=false]"
-PATIENCE = 30_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +75,15 @@ def put(
 
 
 @contextmanager
-def served(instance: Instance) -> Iterator[None]:
-    """The service, ready, until the end of the block."""
+def served(instance: Instance, says: str = "judges") -> Iterator[None]:
+    """The service, from when it has said so until the end of the block."""
     process = instance.spawn("serve")
     try:
-        wait_for("the service to log that it judges", lambda: "judges" in log(instance), seconds=60)
+        wait_for(f"the service to log '{says}'", lambda: says in log(instance))
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
 
 
 def log(instance: Instance) -> str:
@@ -94,9 +92,9 @@ def log(instance: Instance) -> str:
 
 
 @pytest.fixture(scope="module")
-def house(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:  # noqa: ARG001
+def house(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance that serves forty days of one meter with an anomaly on the last, and a day of another."""
-    instance = Instance(tmp_path_factory.mktemp("house"))
+    instance = Instance(tmp_path_factory.mktemp("house"), registry)
     last = START + (DAYS - 1) * DAY
     told = [event(0, "home", START + 5 * DAY, START + 5 * DAY + 1800), event(1, "home", last + 36_000, last + 38_100)]
     put(instance, ODD, day=0)
@@ -107,23 +105,26 @@ def house(champion: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
 
 
 @pytest.fixture
-def private(champion: str, tmp_path: Path) -> Instance:  # noqa: ARG001
+def private(registry: str, tmp_path: Path) -> Instance:
     """An instance of its own, with nothing in it."""
-    return Instance(tmp_path)
+    return Instance(tmp_path, registry)
 
 
 @pytest.fixture(scope="module")
 def screens(browser: Browser) -> Iterator[dict[str, BrowserContext]]:
     """A desk's and a phone's; kept, so that the pages' scripts are loaded once."""
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     found = {
         name: browser.new_context(
-            viewport={"width": WIDTH[name], "height": HEIGHT[name]}, has_touch=phone, is_mobile=phone
+            viewport={"width": WIDTH[name], "height": HEIGHT[name]},
+            has_touch=phone,
+            is_mobile=phone,
+            color_scheme="dark" if phone else "light",
         )
         for name, phone in (("desk", False), ("phone", True))
     }
     for screen in found.values():
-        screen.set_default_timeout(PATIENCE)
+        screen.set_default_timeout(1000 * PATIENCE)
     yield found
     for screen in found.values():
         screen.close()
@@ -188,9 +189,10 @@ def test_the_documentation_is_tried_out_with_nothing_from_elsewhere(
 
 @pytest.mark.parametrize("screen", ["desk", "phone"])
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_drawn_without_a_complaint(
+def test_every_page_is_drawn_without_a_complaint_and_can_be_used_by_all(
     house: Instance, screens: dict[str, BrowserContext], path: str, screen: str
 ) -> None:
+    """The desk is light, the phone dark."""
     name, charts = PAGES[path]
     with closing(screens[screen].new_page()) as page:
         found = faults(page)
@@ -203,24 +205,25 @@ def test_every_page_is_drawn_without_a_complaint(
         expect(page.locator("#nav .current")).to_contain_text(name)
         assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH[screen]
         assert "Traceback" not in page.content()
+        if path in ("/meter", "/events", "/overview"):
+            expect(page.locator("#meter")).to_be_visible()
+        assert serious(page) == []
         assert found == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", [*PAGES, "/meter?meter=home&at=2009-01-06T00:00"])
-def test_axe_finds_nothing_serious(
-    house: Instance, browser: Browser, path: str, scheme: Literal["light", "dark"]
-) -> None:
-    with closing(browser.new_page(color_scheme=scheme)) as page:
-        page.goto(house.url + path)
+@pytest.mark.parametrize("screen", ["desk", "phone"])
+def test_an_explanation_can_be_used_by_all(house: Instance, screens: dict[str, BrowserContext], screen: str) -> None:
+    with closing(screens[screen].new_page()) as page:
+        page.goto(house.url + "/meter?meter=home&at=2009-01-06T00:00")
         page.wait_for_selector(DRAWN)
-        if path in ("/events", "/overview") or "/meter" in path:
-            expect(page.locator("#meter")).to_be_visible()
-        if "at=" in path:
-            expect(page.locator("#explanation")).to_contain_text("Reading of")
-        found = Axe().run(page).response["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in serious] == []
+        expect(page.locator("#explanation")).to_contain_text("Reading of")
+        assert serious(page) == []
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe calls serious or critical, and where."""
+    found = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in found]
 
 
 @pytest.mark.parametrize(("path", "chart", "normal"), [("/meter", "live-chart", "Actual"),
@@ -339,34 +342,44 @@ def test_a_typed_range_and_steps_through_time(house: Instance, desk: BrowserCont
     page.locator("#meter-end").fill("2009-01-10 12:00")
     page.keyboard.press("Enter")
     page.wait_for_url("**start=2009-01-10&end=2009-01-10+12%3A00")
+    # Each step waits until the page is drawn anew: the links before would lead from the range before.
+    expect(page.get_by_role("link", name="Back to now")).to_be_visible()
     expect(page.locator("#meter-end")).to_have_value("2009-01-10 12:00")
     page.get_by_role("link", name="Earlier").click()
     page.wait_for_url("**start=2009-01-09T12%3A00%3A00&end=2009-01-10T00%3A00%3A00")
+    expect(page.locator("#meter-end")).to_have_value("2009-01-10 00:00")
     page.get_by_role("link", name="Wider").click()
     page.wait_for_url("**start=2009-01-09T06%3A00%3A00&end=2009-01-10T06%3A00%3A00")
-    expect(page.locator("#meter-end")).to_have_value("2009-01-10 06:00")  # drawn anew: what is typed now stays
+    expect(page.locator("#meter-end")).to_have_value("2009-01-10 06:00")
     page.locator("#meter-end").fill("2009-01-01")
     page.keyboard.press("Enter")
     expect(page.locator("#page")).to_contain_text("not after its start")
     assert not_reloaded(page)
 
 
-def test_a_promotion_is_asked_about_and_can_be_taken_back(
-    private: Instance, desk: BrowserContext, tmp_path_factory: pytest.TempPathFactory
+def test_without_a_model_it_says_how_to_make_one_and_another_is_asked_about_and_can_be_taken_back(
+    private: Instance, desk: BrowserContext, project: Path, tmp_path: Path
 ) -> None:
-    registry = tmp_path_factory.mktemp("registry") / "mlflow.db"
-    registry.with_name("artifacts").symlink_to(ROOT / "mlruns/artifacts")
-    with closing(sqlite3.connect(ROOT / "mlruns/mlflow.db")) as own, closing(sqlite3.connect(registry)) as copy:
+    registry, made = tmp_path / "models/mlflow.db", tmp_path / "made.db"
+    registry.parent.mkdir()
+    registry.with_name("artifacts").symlink_to(project / "mlruns/artifacts")
+    with closing(sqlite3.connect(project / "mlruns/mlflow.db")) as own, closing(sqlite3.connect(made)) as copy:
         own.backup(copy)
-    settings = Settings(mlflow_tracking_uri=f"sqlite:///{registry}")
+    settings = Settings(mlflow_tracking_uri=f"sqlite:///{made}")
     first = next(one for one in versions(settings) if "champion" in one.aliases)
-    with closing(sqlite3.connect(registry)) as copy, copy:  # the same files once more, as another version
+    with closing(sqlite3.connect(made)) as copy, copy:  # the same files once more, as another version
         names = [row[1] for row in copy.execute("PRAGMA table_info(model_versions)")]
         values = ", ".join("version + 100" if name == "version" else name for name in names)
         copy.execute(f"INSERT INTO model_versions SELECT {values} FROM model_versions WHERE version = {first.version}")
     private.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{registry}"
     other = str(int(first.version) + 100)
-    with served(private):
+    put(private, "home", day=0)
+    with served(private, "no champion"):
+        page = opened(desk, private.url + "/meter")
+        expect(page.locator(".banner")).to_contain_text("dvc repro")
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
+        made.rename(registry)
+        expect(page.locator(".banner")).to_have_count(0)
         page = opened(desk, private.url + "/models")
         row = page.locator("tr", has_text="judges here")
         before = row.locator("td").first.inner_text().split()[0]
@@ -439,7 +452,9 @@ def test_all_meters_move_are_searched_and_sorted_without_a_reload(house: Instanc
     assert found == []
 
 
-def test_one_key_labels_an_event_and_one_takes_it_back(private: Instance, desk: BrowserContext) -> None:
+def test_one_key_labels_an_event_one_takes_it_back_and_a_service_that_comes_back_is_noticed(
+    private: Instance, desk: BrowserContext
+) -> None:
     told = [event(k, "home", START + k * 7200, START + k * 7200 + 1800) for k in range(3)]
     put(private, "home", day=0, events=told)
     with served(private):
@@ -481,6 +496,18 @@ def test_one_key_labels_an_event_and_one_takes_it_back(private: Instance, desk: 
         assert private.rows("SELECT * FROM labels") == []
         assert not_reloaded(page)
         assert found == []
+        live, moved = opened(desk, private.url + "/meter"), opened(desk, private.url + "/meter")
+        for page in (live, moved):
+            expect(page.locator("#connection")).to_have_text("Live")
+    for page in (live, moved):
+        expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
+    moved.locator("#nav").get_by_role("link", name="Health").click()
+    put(private, "home", day=2)
+    with served(private):
+        expect(live.locator("#live-verdict")).to_contain_text("2009-01-03 23:55")
+        expect(live.locator("#connection")).to_have_text("Live")
+        expect(moved.locator("h1")).to_have_text("Health")
+        assert all(map(not_reloaded, (live, moved)))
 
 
 def test_events_are_narrowed_in_the_address(house: Instance, desk: BrowserContext) -> None:
@@ -536,33 +563,7 @@ def test_an_address_that_shows_nothing_says_why(house: Instance, desk: BrowserCo
     assert found == []
 
 
-def test_an_empty_page_says_what_to_do_and_fills_by_itself(private: Instance, desk: BrowserContext) -> None:
-    with served(private):
-        page = opened(desk, private.url + "/meter")
-        expect(page.locator("#page")).to_contain_text("No readings yet")
-        expect(page.locator("#page")).to_contain_text("meterwatch up --replay FILE")
-        put(private, "home", day=0)
-        expect(page.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
-        expect(page.locator("#meter")).to_contain_text("home")
-        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
-        assert not_reloaded(page)
-
-
-def test_without_a_model_it_says_how_to_make_one(private: Instance, desk: BrowserContext) -> None:
-    private.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{private.dir}/mlflow.db"
-    put(private, "home", day=0)
-    process = private.spawn("serve")
-    try:
-        wait_for("the service", lambda: "no champion" in log(private), seconds=60)
-        page = opened(desk, private.url + "/meter")
-        expect(page.locator(".banner")).to_contain_text("dvc repro")
-        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def test_a_database_that_cannot_be_read_is_told_and_tried_again(private: Instance, desk: BrowserContext) -> None:
+def test_a_page_without_readings_says_why_and_fills_by_itself(private: Instance, desk: BrowserContext) -> None:
     path = private.dir / "meterwatch.db"
     with closing(sqlite3.connect(path)) as foreign:
         foreign.execute("CREATE TABLE other (x)")
@@ -571,23 +572,10 @@ def test_a_database_that_cannot_be_read_is_told_and_tried_again(private: Instanc
         expect(page.locator("#page")).to_contain_text("The database cannot be read")
         expect(page.locator("#page")).to_contain_text("meterwatch doctor")
         path.unlink()
+        expect(page.locator("#page")).to_contain_text("No readings yet")
+        expect(page.locator("#page")).to_contain_text("meterwatch up --replay FILE")
         put(private, "home", day=0)
         expect(page.locator("#live-verdict")).to_contain_text("2009-01-01 23:55")
+        expect(page.locator("#meter")).to_contain_text("home")
+        expect(page.locator("#live-chart .nsewdrag")).to_have_count(5)
         assert not_reloaded(page)
-
-
-def test_a_service_that_comes_back_is_noticed(private: Instance, desk: BrowserContext) -> None:
-    put(private, "home", day=0)
-    with served(private):
-        live, moved = opened(desk, private.url + "/meter"), opened(desk, private.url + "/meter")
-        for page in (live, moved):
-            expect(page.locator("#connection")).to_have_text("Live")
-    for page in (live, moved):
-        expect(page.locator("#connection")).to_have_text("Connection lost, trying again")
-    moved.locator("#nav").get_by_role("link", name="Health").click()
-    put(private, "home", day=1)
-    with served(private):
-        expect(live.locator("#live-verdict")).to_contain_text("2009-01-02 23:55")
-        expect(live.locator("#connection")).to_have_text("Live")
-        expect(moved.locator("h1")).to_have_text("Health")
-        assert all(map(not_reloaded, (live, moved)))

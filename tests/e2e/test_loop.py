@@ -1,4 +1,7 @@
-"""The whole loop on real parts: dirty lines through broker, Spark, service and database, started by one command."""
+"""The whole loop on real parts: dirty lines through broker, Spark, service and database, started by one command.
+
+The tests before the last are one story of one instance, in the order of the file.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,23 @@ import json
 import lzma
 import random
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from tests.instances import ROOT
+from tests.households import YEAR
+from tests.instances import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.instances import Instance
-
-YEAR = ROOT / "data/raw/household_power_consumption_2007.txt.xz"
 HEADER = "Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;Sub_1;Sub_2;Sub_3"
-GOOD = 3000
+GOOD, MORE = 3000, 500
 GARBAGE = {
     b"\xff\xfe\x00garbage": "not_utf8",
     b"1/1/2008;00:00:00;1;0;240;4;0;0": "bad_fields",  # 8 fields
@@ -36,19 +40,32 @@ GARBAGE = {
 }
 
 
+# Every column but those that hold the time of writing.
+TABLES = {
+    "power_data": "*", "verdicts": "*", "events": "*", "rollups": "*", "meter_states": "meter_id, at, state, profile",
+    "rejected": "topic, partition, record_offset, raw, reason",
+    "offsets": "topic, partition, next_offset, records, stored, duplicates, rejected, held, pruned",
+}  # fmt: skip
+
+
+def dump(instance: Instance) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table; floats come out as they are, so that equality is equality to the last bit."""
+    return {table: sorted(instance.rows(f"SELECT {columns} FROM {table}")) for table, columns in TABLES.items()}
+
+
 @pytest.fixture(scope="module")
 def good() -> list[bytes]:
     """Real lines, none of them missing."""
     with lzma.open(YEAR) as text:
         next(text)
         lines: Iterator[bytes] = (line.rstrip(b"\r\n") for line in text)
-        return [line for _, line in zip(range(GOOD), (line for line in lines if b"?" not in line), strict=False)]
+        return [line for _, line in zip(range(GOOD + MORE), (line for line in lines if b"?" not in line), strict=False)]
 
 
 def dirty(good: list[bytes]) -> tuple[list[bytes], Counter[str]]:
     """Garbage, doubles and contradictions mixed into good lines, and how many of each there are."""
     rng = random.Random(5)
-    lines, counts = list(good), Counter[str]()
+    lines, counts = good[:GOOD], Counter[str]()
     for k in sorted(rng.sample(range(200, GOOD - 1), 40), reverse=True):
         lines.insert(k + 1, good[k])
         counts["duplicates"] += 1
@@ -62,59 +79,106 @@ def dirty(good: list[bytes]) -> tuple[list[bytes], Counter[str]]:
     return lines, counts
 
 
-def test_dirty_lines_end_where_they_belong(instance: Instance, good: list[bytes], tmp_path: Path) -> None:
-    lines, counts = dirty(good)
-    file = tmp_path / "in.txt"
-    file.write_bytes(b"\n".join([HEADER.encode(), *lines, b"", b""]))
-    instance.env["METERWATCH_API_KEYS_FILE"] = str(tmp_path / "keys.json")  # a service that asks for a key
-    instance.env["METERWATCH_API_KEY"] = instance.run("keys", "add", "stream", "--role", "score").stdout.split()[-1]
-    instance.run("up", "--replay", file, "--rate", "max", "--exit-when-done")
+@pytest.fixture(scope="module")
+def calm(registry: str, good: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """An instance that took dirty lines undisturbed; its broker was started by hand, its service asks for a key."""
+    found = Instance(tmp_path_factory.mktemp("calm"), registry)
+    file = found.dir / "in.txt"
+    file.write_bytes(b"\n".join([HEADER.encode(), *dirty(good)[0], b"", b""]))
+    found.env["METERWATCH_API_KEYS_FILE"] = str(found.dir / "keys.json")
+    found.env["METERWATCH_API_KEY"] = found.run("keys", "add", "stream", "--role", "score").stdout.split()[-1]
+    try:
+        found.run("broker", "start")
+        broker = found.pids()
+        found.run("up", "--replay", file, "--rate", "max", "--exit-when-done")
+        assert found.pids() == broker  # it was not ours to end
+        yield found
+    finally:
+        found.end()
+    assert found.processes() == []
 
+
+@pytest.fixture(scope="module")
+def both(good: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dirty lines, and more behind them."""
+    path = tmp_path_factory.mktemp("lines") / "both.txt"
+    path.write_bytes(b"\n".join([*dirty(good)[0], *good[GOOD:], b"x;y"]))
+    return path
+
+
+def test_dirty_lines_end_where_they_belong(calm: Instance, good: list[bytes]) -> None:
+    lines, counts = dirty(good)
     # The replay leaves header and empty lines out wherever they stand; all other lines reach the topic as they are.
     refused = {reason: number for reason, number in counts.items() if reason not in ("duplicates", "header")}
-    (ledger,) = instance.rows(
+    (ledger,) = calm.rows(
         "SELECT sum(records), sum(stored), sum(duplicates), sum(rejected), sum(held), sum(pruned) FROM offsets"
     )
     assert ledger == (len(lines) - 1, GOOD, counts["duplicates"], sum(refused.values()), 0, 0)
-    assert dict(instance.rows("SELECT reason, count(*) FROM rejected GROUP BY reason")) == refused
-    assert instance.rows("SELECT count(*) FROM power_data") == [(GOOD,)]
-    assert instance.rows("SELECT count(*) FROM verdicts JOIN power_data USING (meter_id, at)") == [(GOOD,)]
-    assert instance.rows(
+    assert dict(calm.rows("SELECT reason, count(*) FROM rejected GROUP BY reason")) == refused
+    assert calm.rows("SELECT count(*) FROM power_data") == [(GOOD,)]
+    assert calm.rows("SELECT count(*) FROM verdicts JOIN power_data USING (meter_id, at)") == [(GOOD,)]
+    assert calm.rows(
         "SELECT count(*) FROM verdicts WHERE (score IS NULL) = (status = 'scored') OR anomalous != (score >= threshold)"
     ) == [(0,)]
-    kept = instance.rows("SELECT raw FROM rejected WHERE reason IN ('not_utf8', 'too_large') ORDER BY length(raw)")
+    kept = calm.rows("SELECT raw FROM rejected WHERE reason IN ('not_utf8', 'too_large') ORDER BY length(raw)")
     assert kept == [(b"\xff\xfe\x00garbage",), (b"x" * 1_000_000,)]
-    assert instance.processes() == []
 
 
-def test_a_second_start_goes_on_and_repeats_nothing_and_a_user_finds_it_all(
-    instance: Instance, good: list[bytes], tmp_path: Path, champion: str
-) -> None:
-    first, both = tmp_path / "first.txt", tmp_path / "both.txt"
-    first.write_bytes(b"\n".join(good[:1000]))
-    both.write_bytes(b"\n".join([*good[:1500], b"x;y"]))
-    instance.run("up", "--replay", first, "--exit-when-done")
-    before = instance.rows("SELECT * FROM verdicts ORDER BY at")
-    shutil.rmtree(instance.dir / "spark")  # Spark's checkpoint with it: the ledger knows
-    instance.run("up", "--replay", both, "--exit-when-done")
-    told = instance.status()
-    assert (told["stored"], told["duplicates"], told["rejected"]) == (1500, 1000, 1)
-    assert told["model_version"] == champion
-    assert told["processes"] == []
-    after = instance.rows("SELECT * FROM verdicts ORDER BY at")
-    assert after[:1000] == before
+def test_a_second_start_goes_on_and_repeats_nothing(calm: Instance, good: list[bytes], both: Path) -> None:
+    _, counts = dirty(good)
+    refused = sum(counts.values()) - counts["duplicates"] - counts["header"]
+    before = calm.rows("SELECT * FROM verdicts ORDER BY at")
+    shutil.rmtree(calm.dir / "spark")  # Spark's checkpoint with it: the ledger knows
+    calm.run("up", "--replay", both, "--exit-when-done")
+    told = calm.status()
+    found = (told["stored"], told["duplicates"], told["rejected"])
+    assert found == (GOOD + MORE, GOOD + 2 * counts["duplicates"], 2 * refused + 1)
+    assert told["model_version"] == "1"
+    assert [part["name"] for part in told["processes"]] == ["broker"]
+    after = calm.rows("SELECT * FROM verdicts ORDER BY at")
+    assert after[:GOOD] == before
 
-    # What a user asks of an instance that has ended.
-    assert json.loads(instance.run("rejected", "list", "--json").stdout)[0]["reason"] == "bad_fields"
-    assert isinstance(json.loads(instance.run("events", "--json").stdout), list)
+
+def test_a_user_finds_it_all(calm: Instance, tmp_path: Path) -> None:
+    assert json.loads(calm.run("rejected", "list", "--json").stdout)[0]["reason"] == "bad_fields"
+    assert isinstance(json.loads(calm.run("events", "--json").stdout), list)
     out = tmp_path / "verdicts.csv"
-    assert "1,500 rows" in instance.run("export", "verdicts", out).stdout
-    assert len(out.read_text().splitlines()) == 1501
-    asked = instance.run("reset", check=False)
-    assert asked.returncode == 1
-    assert instance.rows("SELECT count(*) FROM power_data") == [(1500,)]
-    instance.run("reset", "--yes")
-    assert instance.status()["stored"] == 0
+    assert f"{GOOD + MORE:,} rows" in calm.run("export", "verdicts", out).stdout
+    assert len(out.read_text().splitlines()) == GOOD + MORE + 1
+
+
+def test_a_topic_made_anew_is_a_question_and_its_answer_keeps_what_is_stored(calm: Instance, both: Path) -> None:
+    admin = AdminClient({"bootstrap.servers": calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]})
+    admin.delete_topics(["first"])["first"].result()
+    before = dump(calm)
+    calm.refused("up", says="is not the one that was read so far")
+    for words in (("up",), ("stream", "--once")):
+        calm.refused(*words, says="--accept-new-topic")
+        calm.refused(*words, says="or stop and bring back the old broker's data")
+    calm.run("up", "--replay", both, "--exit-when-done", "--accept-new-topic")
+    after = dump(calm)
+    for table in ("power_data", "verdicts", "events", "rollups", "meter_states"):
+        assert after[table] == before[table]
+    _, new = calm.rows("SELECT records, stored, duplicates + rejected FROM offsets ORDER BY stored DESC")
+    assert new == (len(both.read_bytes().splitlines()) - 1, 0, new[0])  # but for the header
+
+
+def test_what_does_not_add_up_is_exit_1(calm: Instance) -> None:
+    """A row is lost."""
+    with closing(sqlite3.connect(calm.dir / "meterwatch.db")) as db, db:
+        db.execute("DELETE FROM verdicts WHERE at = (SELECT max(at) FROM verdicts)")
+    done = calm.run("up", "--exit-when-done", check=False)
+    assert done.returncode == 1
+    assert "DOES NOT ADD UP  one verdict for each row of power_data" in done.stdout
+    assert list(calm.pids()) == ["broker"]
+
+
+def test_starting_over_is_asked_about(calm: Instance) -> None:
+    calm.run("broker", "stop")
+    assert calm.run("reset", check=False).returncode == 1
+    assert calm.stored() == GOOD + MORE
+    calm.run("reset", "--yes")
+    assert calm.status()["stored"] == 0
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from streaming.accounts import broken_identities
 from streaming.replay import Replay
 from tests.comparing import compare, differences
 from tests.faulty import FAULTS, faulty
-from tests.instances import ROOT, Instance, wait_for
+from tests.instances import PATIENCE, ROOT, Instance, wait_for
 from tests.mixtures import Mixture
 from tests.small_disk import fill, small_disk
 
@@ -73,7 +73,7 @@ def expected() -> Counter[str]:
 
 def calm(fed: Instance, directory: Path) -> Path:
     """A fresh database that reads the same topic from its start, in one batch, undisturbed."""
-    found = Instance(directory)
+    found = Instance(directory, fed.env["METERWATCH_MLFLOW_TRACKING_URI"])
     found.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = fed.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
     found.spawn("serve")
     try:
@@ -91,10 +91,10 @@ def done(instance: Instance) -> int:
         return 0
 
 
-def two_versions(directory: Path) -> tuple[Settings, str, str]:
+def two_versions(mlruns: Path, directory: Path) -> tuple[Settings, str, str]:
     """A registry of this test's own with the champion and a second version of the same bundle."""
-    shutil.copy(ROOT / "mlruns/mlflow.db", directory / "mlflow.db")
-    (directory / "artifacts").symlink_to(ROOT / "mlruns/artifacts")
+    shutil.copy(mlruns / "mlflow.db", directory / "mlflow.db")
+    (directory / "artifacts").symlink_to(mlruns / "artifacts")
     settings = Settings(mlflow_tracking_uri=f"sqlite:///{directory}/mlflow.db")
     champion = models.champion(settings)
     assert champion is not None
@@ -111,9 +111,11 @@ def two_versions(directory: Path) -> tuple[Settings, str, str]:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(fed: Instance, tmp_path: Path) -> None:
+def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(
+    fed: Instance, project: Path, tmp_path: Path
+) -> None:
     """All of them while one stream reads; what becomes of each record stays the same, every verdict says its model."""
-    registry, first, second = two_versions(tmp_path)
+    registry, first, second = two_versions(project / "mlruns", tmp_path)
     fed.env |= {
         "METERWATCH_MLFLOW_TRACKING_URI": registry.mlflow_tracking_uri,
         "METERWATCH_MAX_OFFSETS_PER_TRIGGER": "300",
@@ -123,7 +125,7 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(fed: In
     with faulty(fed.url, FAULTS) as between:
         fed.env["METERWATCH_SERVICE_URL"] = between.url
         stream = fed.spawn("stream")
-        wait_for("a batch in spite of all faults", lambda: done(fed), seconds=180)
+        wait_for("a batch in spite of all faults", lambda: done(fed), seconds=2 * PATIENCE)
         assert between.asked > len(FAULTS)
         with subprocess.Popen(
             [sys.executable, "-c", HOLD, fed.dir / "meterwatch.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -132,17 +134,15 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(fed: In
             other.stdout.readline()
             asked, until = between.asked, time.monotonic() + LOCKED_SECONDS
             # Where the next one is judged already, nothing is asked until a batch is written: then time tells.
-            wait_for(
-                "a batch that would be written", lambda: between.asked > asked or time.monotonic() > until, seconds=60
-            )
+            wait_for("a batch that would be written", lambda: between.asked > asked or time.monotonic() > until)
             stands = done(fed)
             other.communicate()
-        wait_for("it to be written", lambda: done(fed) > stands, seconds=60)
+        wait_for("it to be written", lambda: done(fed) > stands)
         between.faults += FAULTS
         models.promote(registry, second)
-        wait_for("all to be done", lambda: done(fed) == RECORDS, seconds=180)
+        wait_for("all to be done", lambda: done(fed) == RECORDS, seconds=2 * PATIENCE)
         stream.terminate()
-        assert stream.wait(60) == 0
+        assert stream.wait(PATIENCE) == 0
     service.terminate()
     said = (fed.dir / "test-stream.log").read_text()
     assert "Traceback" not in said
@@ -203,4 +203,4 @@ def test_what_hangs_is_started_again(instance: Instance, name: str, tmp_path: Pa
     assert f"the {'stream' if name == processes.SPARK else name} has " in said
     assert said.count("; it is killed") == 1
     up.terminate()
-    assert up.wait(90) == 0
+    assert up.wait(PATIENCE) == 0

@@ -1,4 +1,4 @@
-"""The pipeline in a fresh clone: DVC, MLflow and every stage for real, on two months and small models."""
+"""The pipeline from nothing: what it makes, what it runs again, what it refuses, and what a clone finds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,59 +20,18 @@ import yaml
 from meterwatch.settings import Settings
 from meterwatch.storage import labels, models
 from tests.households import household
+from tests.pipeline import RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
 from training.comparison import TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(900)  # the whole pipeline belongs to the first test's time
 
-ROOT = Path(__file__).parents[2]
-DVC = Path(sys.executable).with_name("dvc")
-PARTS = (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "dvc.lock", "params.yaml", "scripts", "training",
-         "meterwatch", "data/raw/.gitignore", "data/remote", "mlruns/README.md")  # fmt: skip
 HEADER = ("Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;"
           "Sub_metering_1;Sub_metering_2;Sub_metering_3")  # fmt: skip
-RAW = "data/raw/household_power_consumption_2007.txt.xz"
-STAGES = ["prepare", "forest", "sequence", "calibrate", "evaluate", "register"]
-SMALL = {
-    "splits": {"household_power_consumption_2007": {
-        "train": "2007-01-01", "calibrate": "2007-02-05", "evaluate": "2007-02-25", "end": "2007-03-15",
-    }},
-    "forest": {"trees": 8, "sample": 128},
-    "sequence": {"filters": 4, "epochs": 1, "segments": 200},
-    "calibrate": {"faults": 1, "iterations": 8, "folds": 2, "faults_per_month": 12.0},
-    "evaluate": {"copies": 1, "faults_per_month": 6.0},
-    "seed_3sigma": {"k": 3.0, "units": 4, "epochs": 1, "windows": 500},
-}  # fmt: skip
-
-
-def clone(place: Path) -> Path:
-    """What git holds, committed anew, with the environment beside it."""
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("__pycache__"))
-        elif source.exists():
-            (place / part).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, place / part)
-    shutil.copy(ROOT / f"{RAW}.dvc", place / f"{RAW}.dvc")
-    (place / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "\n/.venv\n")
-    (place / ".venv").symlink_to(Path(sys.executable).parents[1])
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
-        git(place, *words)
-    return place
-
-
-def git(place: Path, *words: str) -> str:
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@t", *words]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
-
-
-def dvc(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("METERWATCH_")}
-    return subprocess.run([DVC, *words], cwd=place, capture_output=True, text=True, check=False, env=env)
 
 
 @contextmanager
@@ -87,38 +45,10 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def told(place: Path, changes: dict[str, dict[str, object]]) -> None:
-    path = place / "params.yaml"
-    values = yaml.safe_load(path.read_text())
-    for section, few in changes.items():
-        values[section] |= few
-    path.write_text(yaml.safe_dump(values))
-
-
-def ran(place: Path, *words: str) -> list[str]:
-    """The stages that `dvc repro` ran."""
-    done = dvc(place, "repro", *words)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
-
-
-def settings(place: Path) -> Settings:
-    return Settings(mlflow_tracking_uri=f"sqlite:///{place}/mlruns/mlflow.db")
-
-
 def sums(place: Path) -> dict[str, str]:
     """Every output's hash."""
     outs = [path for folder in ("prepared", "models", "reports") for path in (place / "data" / folder).rglob("*")]
     return {str(p.relative_to(place)): hashlib.sha256(p.read_bytes()).hexdigest() for p in outs if p.is_file()}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the pipeline has run once, from nothing."""
-    place = clone(tmp_path_factory.mktemp("pipeline"))
-    told(place, SMALL)
-    assert ran(place) == STAGES
-    return place
 
 
 def test_pull_brings_the_data_though_no_output_was_ever_pushed(tmp_path: Path) -> None:
@@ -341,3 +271,13 @@ def test_two_runs_from_nothing_give_the_same_bytes_however_many_cores_there_are(
         ran(again)
 
     assert sums(project) == sums(again)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_as_it_is_shipped_it_ends_with_a_champion(tmp_path: Path) -> None:
+    """The year and the models in their full size."""
+    place = clone(tmp_path / "shipped")
+
+    assert ran(place) == STAGES
+    assert models.champion(settings(place)) is not None
