@@ -14,7 +14,6 @@ from meterwatch.detection.detector import Detector
 from meterwatch.settings import load as settings_of
 from meterwatch.storage import models
 from training import gate, lineage, prepared, tracking
-from training.comparison import grouped
 from training.native import BUNDLE
 from training.outcomes import Outcomes
 from training.params import load
@@ -76,6 +75,8 @@ def main() -> None:
         with tracking.stage("register", {"register": told.register_.model_dump()}, tags) as run:
             decision = gate.decide(detector, found, models.champion(settings), data, told.evaluate, told.register_)
             number, model_id = register(run, settings, BUNDLE, tags)
+            from training.comparison import grouped  # matplotlib: half a second, with every `dvc repro`
+
             run.model(model_id, grouped(ours))
             _record(run, settings, number, ours, decision)
             if decision.passed:

@@ -22,6 +22,7 @@ from meterwatch.storage import labels, models
 from tests.households import household
 from tests.pipeline import RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
+from tests.unit.test_pipeline import sources
 from training.comparison import TITLES
 
 if TYPE_CHECKING:
@@ -169,6 +170,26 @@ def test_a_parameter_runs_what_depends_on_it_and_the_new_model_meets_the_champio
             "SELECT description FROM model_versions WHERE version = ?", (newest.version,)
         ).fetchall()
     assert "| recall |" in text
+
+
+def test_a_line_of_code_concerns_just_the_stages_that_read_it(project: Path) -> None:
+    """One module for each set of stages, since what `dvc.yaml` names is proved to be what each imports."""
+    from dvc.repo import Repo
+
+    read = {stage: sources(f"training.{stage}") for stage in STAGES}
+    readers: dict[tuple[str, ...], str] = {}
+    for module in sorted(set().union(*read.values())):
+        readers.setdefault(tuple(stage for stage in STAGES if module in read[stage]), module)
+    assert len(readers) > len(STAGES)
+
+    for stages, module in readers.items():
+        before = (project / module).read_bytes()
+        (project / module).write_bytes(before + b"# another line\n")
+        with Repo(str(project)) as repo:
+            changed = {name.partition(":")[2] or name for name in repo.status()}
+        (project / module).write_bytes(before)
+
+        assert changed == {*stages, "register"}, module  # register looks at the registry each time
 
 
 def meterwatch(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
