@@ -138,6 +138,19 @@ def test_what_was_tampered_with_is_neither_promoted_nor_rolled_back_to(settings:
     assert aliases(settings)[models.CHAMPION] == "2"
 
 
+def test_a_version_that_cannot_read_the_states_is_refused(settings: Settings, project: Path) -> None:
+    models.promote(settings, "1")
+    models.promote(settings, "2")
+    for number, schema in ((1, 1), (2, 2), (3, 1)):
+        place = project / f"mlruns/artifacts/models/m-{number}/artifacts/artifacts/bundle/manifest.json"
+        place.write_text(f'{{"schema": {schema}}}')
+    with pytest.raises(RegistryError, match="version 3 keeps meters' states in schema 1, the champion 2 in schema 2"):
+        models.promote(settings, "3")
+    with pytest.raises(RegistryError, match="version 1"):
+        models.rollback(settings)
+    assert aliases(settings) == {"champion": "2"}
+
+
 def test_mlflow_sees_promotions_and_rollbacks_step_by_step(settings: Settings) -> None:
     for version in ("1", "2", "3"):
         models.promote(settings, version, f"test {version}")
