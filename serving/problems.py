@@ -11,12 +11,11 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match, Route
 
 from meterwatch.storage.models import RegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -90,19 +89,10 @@ _SAID = {  # in the place of the framework's bare words
 }
 
 
-def _methods(app: FastAPI, request: Request) -> str:
-    """What the routes of this address take."""
-    found = (route for route in _routes(app.routes) if route.matches(request.scope)[0] != Match.NONE)
-    return ", ".join(sorted({method for route in found for method in route.methods or ()}))
-
-
-def _routes(routes: Iterable[Any]) -> Iterator[Route]:
-    """All of them, those of included routers too."""
-    for route in routes:
-        if isinstance(route, Route):
-            yield route
-        else:
-            yield from _routes(getattr(getattr(route, "original_router", route), "routes", ()))
+def _methods(app: FastAPI, request: Request) -> str | None:
+    """What the routes of this address take, as far as it is documented."""
+    path = getattr(request.scope.get("route"), "path", "")
+    return ", ".join(sorted(app.openapi()["paths"].get(path, {}))).upper() or None
 
 
 def install(app: FastAPI) -> None:
@@ -112,7 +102,8 @@ def install(app: FastAPI) -> None:
         if not isinstance(error, HTTPException):
             raise TypeError from error
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of one route only
-            error = HTTPException(error.status_code, error.detail, {"Allow": _methods(app, request)})
+            headers = {"Allow": allowed} if (allowed := _methods(app, request)) else error.headers
+            error = HTTPException(error.status_code, error.detail, headers)
         if error.detail == HTTPStatus(error.status_code).phrase and (said := _SAID.get(error.status_code)):
             error = HTTPException(error.status_code, said, error.headers)
         return respond(error)
