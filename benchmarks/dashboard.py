@@ -99,7 +99,7 @@ def charts(instance: Instance, first: int, last: int) -> list[str]:
     """A meter's picture of each range as the page asks for it: data, panels, marks and JSON, and the plain way's."""
     settings = Settings(run_dir=instance.dir)
     zone = zone_of("UTC")
-    shown = Pages(settings, zone, lambda: "1")
+    shown = Pages(settings, zone, lambda: "1", lambda: None)
     heads = f"{'chart data, server side':32s} {'ms':>24s} {'CPU ms':>8s} {'points':>8s} {'kB':>7s}"
     lines = [f"{heads}   the plain way: CPU ms, points, kB"]
     for name, minutes in RANGES.items():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-SHOWN = 20  # events that only one of both has
+SHOWN = 10  # events that only one of both has
 _CHANNELS = ", ".join(f"p.{column}" for column in CHANNEL_COLUMNS.values())
 _COUNTS = ("readings", "both", "champion_only", "challenger_only", "unscored", "begun_again")
 

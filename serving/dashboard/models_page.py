@@ -145,7 +145,7 @@ def _registry(
     ]
     columns = [
         ("Version", ""), ("Now", ""), ("Gate when it was registered", "wrap"), (f"Became champion ({zone})", ""),
-        ("Code", ""), ("MLflow", ""), ("", ""),
+        ("Code", ""), ("MLflow", ""), ("Change", ""),
     ]  # fmt: skip
     champions = sum(bool(model.tags.get("decisions")) for model in known)
     back = html.Button(

@@ -51,20 +51,19 @@ def shadow_card(
         return parts.card(title, html.P(nothing, className="note"), wide=True)
     counts = found.counts
     share = "none yet" if found.agreement is None else f"{100 * found.agreement:.2f} %"
-    behind = wording.duration(found.behind_s) if found.behind_s else "no"
+    behind = wording.duration(found.behind_s) if found.behind_s else "Not at all"
     tiles = [
         parts.tile("Agreement", share, f"of {wording.number(counts.readings)} readings that both scored"),
         parts.tile("Anomalous to both", wording.number(counts.both), "readings"),
-        parts.tile("To the champion only", wording.number(counts.champion_only), "readings"),
-        parts.tile("To the challenger only", wording.number(counts.challenger_only), "readings"),
-        parts.tile("Events of the champion only", _of(events.champion_only, events.champion)),
-        parts.tile("Events of the challenger only", _of(events.challenger_only, events.challenger)),
+        parts.tile("To the champion only", wording.number(counts.champion_only),
+                   f"readings; {_of(events.champion_only, events.champion)} events"),
+        parts.tile("To the challenger only", wording.number(counts.challenger_only),
+                   f"readings; {_of(events.challenger_only, events.challenger)} events"),
         parts.tile("Behind the stream", behind, _followed(found)),
-    ]
+    ]  # fmt: skip
     note = (
         f"Version {found.challenger} beside version {found.champion} since {wording.moment(found.begun_at, zone)} "
-        f"({zone}). It began with the states that the stream had then, as it would after a promotion; its verdicts are "
-        "kept apart."
+        f"({zone}), from the states that the stream had then, as after a promotion. Its verdicts are kept apart."
     )
     content: list[Any] = [html.Dl(tiles, className="tiles")]
     if alone:
@@ -96,7 +95,7 @@ def _alone(events: Sequence[Mapping[str, Any]], zone: tzinfo) -> html.Div:
             parts.grade(float(event["severity"])),
         ])  # fmt: skip
     columns = [
-        (f"Start ({zone})", "start"), ("Seen by", "end side"), ("Meter", "meter"), ("Lasted", "number lasts"),
+        (f"Start ({zone})", "start"), ("Seen by", "label"), ("Meter", "meter"), ("Lasted", "number lasts"),
         ("Kind", "kind"), ("Severity", "number grading"),
     ]  # fmt: skip
     return parts.table(columns, rows, caption="Events that only one of both sees, newest first", name="events")
@@ -116,20 +115,20 @@ def drift_card(found: Drift | None) -> html.Section:
         return parts.card(title, html.P(waits, className="note"), wide=True)
     meters = f"{wording.number(found.meters)} meter{'' if found.meters == 1 else 's'}"
     note = (
-        f"The last 24 hours of {meters} beside version {found.version}'s reference: by how many percentile points "
-        "readings have moved on average. Of the days that the version was made of, one in a hundred is farther than "
-        "usual. Power, current and sub-metering count by the meter's own mean."
+        f"By how many percentile points the last 24 hours of {meters} have moved, on average, from the days that "
+        f"version {found.version} was made of; one in a hundred of those days went beyond “usual”. Power, current and "
+        "sub-metering count by the meter's own mean power."
     )
     rows = [
         [
             SIGNAL_WORDS[one.signal],
             _moved(one),
             wording.number(one.usual * POINTS, 1),
-            html.Span("Farther than usual", className="going-on") if one.drifted else _calm(one),
+            html.Span("Beyond usual", className="going-on") if one.drifted else _calm(one),
         ]
         for one in found.distances
     ]
-    columns = [("Signal", "measure"), ("Moved by, points", ""), ("Usual, up to", "number"), ("", "")]
+    columns = [("Signal", "measure"), ("Moved by, points", ""), ("Usual, up to", "number"), ("State", "")]
     return parts.card(
         title, parts.table(columns, rows, caption="Drift by signal", name="compared drift"), note=note, wide=True
     )
@@ -142,8 +141,8 @@ def _calm(one: Distance) -> str:
 def _moved(one: Distance) -> parts.Content:
     if one.distance is None:
         return wording.MISSING
-    width = f"{100 * min(one.distance / FULL_BAR, 1):.0f}%"
-    bar = html.Span(className="fill", style={"width": width})
+    width, limit = (f"{100 * min(value / FULL_BAR, 1):.0f}%" for value in (one.distance, one.usual))
+    bar = [html.Span(className="fill", style={"width": width}), html.Span(className="limit", style={"left": limit})]
     return html.Span(
         [
             html.Span(bar, className="bar" if one.drifted else "bar calm", **parts.attributes(aria_hidden="true")),

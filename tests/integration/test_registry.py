@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from meterwatch.settings import Settings
 from meterwatch.storage import models
+from meterwatch.storage.model_evaluations import record
 from meterwatch.storage.models import RegistryError
 from serving.app import create_app
 
@@ -262,3 +263,25 @@ def test_reading_the_champion_loads_no_mlflow(settings: Settings) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
 
     assert done.stdout == "1 []\n"
+
+
+def test_figures_of_live_readings_are_metrics_of_the_run_as_mlflow_sees_it(settings: Settings) -> None:
+    """The latest, and the history: an hour's value replaces no earlier hour's."""
+    run_id = models.versions(settings)[0].run_id
+    assert run_id is not None
+    for value in (0.5, 0.75):
+        record(settings, run_id, {"shadow/agreement": value, "drift/voltage_v": 0.125})
+    client = _client(settings.mlflow_tracking_uri)
+    assert client.get_run(run_id).data.metrics == {"shadow/agreement": 0.75, "drift/voltage_v": 0.125}
+    assert [point.value for point in client.get_metric_history(run_id, "shadow/agreement")] == [0.5, 0.75]
+
+
+def test_the_challenger_is_the_version_with_that_alias(settings: Settings) -> None:
+    assert models.challenger(settings) is None
+    models.promote(settings, "1")
+    models.challenge(settings, "2")
+    found = models.challenger(settings)
+    assert found is not None
+    assert found.version == "2"
+    models.promote(settings, "2")
+    assert models.challenger(settings) is None

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from meterwatch.detection.detector import seal
+from meterwatch.detection.detector import REFERENCE, seal
+from meterwatch.detection.drift import SIGNALS
 from meterwatch.settings import Settings
 from meterwatch.storage import lending, queries, shadow
 from meterwatch.storage.meters import MeterStore
@@ -23,6 +24,7 @@ from meterwatch.storage.models import ModelVersion
 from serving import shadowing
 from serving.app import create_app
 from serving.champion import Champion
+from serving.drifting import Drift, Drifting
 from serving.metrics import Metrics
 from serving.shadowing import Shadow
 from streaming.batches import Batches
@@ -30,6 +32,7 @@ from streaming.ledger import Topic
 from tests.households import household
 from tests.instances import ROOT, wait_for
 from tests.integration.test_explain import Record, ask, table
+from tests.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +107,13 @@ def records(days: int = 5) -> list[Record]:
     return rows
 
 
+def let_go() -> None:
+    """Before a stream writes in this process: no other SQLite may have the file open in it then, see `migrate`."""
+    if hasattr(lending._local, "db"):
+        lending._local.db.close()
+        del lending._local.db, lending._local.identity
+
+
 class Stream:
     """Takes records in batches of any size through the real service into a real database."""
 
@@ -113,7 +123,7 @@ class Stream:
         self.taken = 0
 
     def take(self, rows: list[Record]) -> None:
-        """Judge and commit; no other SQLite has the file open in this process meanwhile, see `migrate`."""
+        """Judge and commit."""
         if hasattr(lending._local, "db"):
             lending._local.db.close()
             del lending._local.db, lending._local.identity
@@ -357,3 +367,44 @@ def test_the_service_tells_how_it_stands(
         assert (found["challenger"], found["champion"]) == ("2", "1")
         text = client.get("/metrics").text
         assert 'meterwatch_shadow_behind_seconds{challenger="2"} 0.0' in text
+
+
+def test_the_newest_day_is_compared_once_there_is_a_week_and_a_shifted_channel_stands_out(
+    bundle: Path, tmp_path: Path
+) -> None:
+    """Each look answers from what is stored; only the shifted channel's distance grows."""
+    at, channels = household(11, 7, CADENCE)
+    days, told = len(at) // 11, []
+    model = version("1", bundle)
+    champion, metrics = Champion(lambda: model), Metrics()
+    champion.refresh()
+    for begin, end, by in ((0, 7, 0.0), (7, 10, 0.0), (10, 11, 5.0)):
+        rows = slice(begin * days, end * days)
+        part = channels[:, rows].copy()
+        part[2] += by
+        let_go()
+        store(tmp_path / "meterwatch.db", "m", at[rows], part)
+        looks = Drifting(Settings(run_dir=tmp_path), champion, metrics)
+        looks.look()
+        assert looks.current is not None
+        told.append(looks.current)
+    assert [one.meters for one in told] == [0, 1, 1]
+    before, after = ({one.signal: one for one in found.distances or ()} for found in told[1:])
+    assert set(before) == set(SIGNALS)
+    assert after["voltage_v"].drifted
+    assert (after["voltage_v"].distance or 0) > 0.3 > 6 * (before["voltage_v"].distance or 1)
+    moved = {name for name, one in after.items() if abs((one.distance or 0) - (before[name].distance or 0)) > 0.1}
+    assert moved <= {"voltage_v", "power_factor", "score"}
+    sample = metrics.registry.get_sample_value("meterwatch_drift_distance", {"signal": "voltage_v"})
+    assert sample == after["voltage_v"].distance
+
+
+def test_a_bundle_without_a_reference_is_unknown(bundle: Path, tmp_path: Path) -> None:
+    older = shutil.copytree(bundle, tmp_path / "older")
+    (older / REFERENCE).unlink()
+    seal(older)
+    champion = Champion(lambda: version("1", older))
+    champion.refresh()
+    looks = Drifting(Settings(run_dir=tmp_path), champion, Metrics())
+    looks.look()
+    assert looks.current == Drift("1", 0, None)

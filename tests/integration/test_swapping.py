@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import mlflow
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from meterwatch.cli import app as cli
 from meterwatch.detection.detector import Detector, seal
+from meterwatch.detection.readings import Readings
 from meterwatch.settings import Settings
+from meterwatch.storage import models
 from serving.app import create_app
 from serving.champion import LOOK_SECONDS, Champion
 from tests.households import START, household
@@ -42,6 +50,16 @@ def with_threshold(directory: Path, threshold: float) -> Path:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": threshold}))
     seal(directory)
     return directory
+
+
+def registered(path: Path, places: dict[str, Path]) -> Settings:
+    """A registry of MLflow's that holds these bundles as versions, by number."""
+    settings = Settings(run_dir=path.parent / "run", mlflow_tracking_uri=f"sqlite:///{path}")
+    client = mlflow.MlflowClient(settings.mlflow_tracking_uri)
+    client.create_registered_model(settings.model_name)
+    for place in places.values():
+        client.create_model_version(settings.model_name, str(place))
+    return settings
 
 
 def readings(begin: int, end: int) -> list[dict[str, Any]]:
@@ -97,6 +115,62 @@ def test_swaps_under_load_drop_and_mix_nothing(bundle: Path, copy: Path, tmp_pat
                 done.set()
             seen = [client.result() for client in clients]
     assert set().union(*seen) == {"1", "2"}
+
+
+def test_a_rollback_under_load_keeps_states_and_leaves_no_reading_unjudged(
+    bundle: Path, copy: Path, tmp_path: Path
+) -> None:
+    """`meterwatch models rollback` while readings come one by one: noticed without a word to the service.
+
+    Both models score alike, so each meter's scores are those of one model that was never changed, to the last bit.
+    """
+    places = {"1": bundle, "2": with_threshold(copy, 1.25)}
+    settings = registered(tmp_path / "mlflow.db", places)
+    models.promote(settings, "1")
+    models.promote(settings, "2")
+    app = create_app(settings)
+    registry = app.state.parts.metrics.registry
+    done = threading.Event()
+    with TestClient(app) as client:
+
+        def one_client(number: int) -> tuple[list[str], list[float | None]]:
+            meter: dict[str, Any] = {"meter_id": f"m{number}"}
+            versions, scores, begin, end = [], [], 0, MINUTES
+            while end <= len(AT) and not (done.is_set() and versions[-1] == "1"):
+                answer = client.post("/v1/score", json={"meters": [{**meter, "readings": readings(begin, end)}]})
+                assert answer.status_code == 200, answer.text
+                new = answer.json()["meters"][0]
+                assert len(new["verdicts"]) == end - begin
+                scores += [verdict["score"] for verdict in new["verdicts"]]
+                versions.append(answer.json()["model_version"])
+                meter = {**meter, "state": new["state"], "profile": new["profile"] or meter.get("profile")}
+                begin, end = end, end + 1
+            return versions, scores
+
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            clients = [pool.submit(one_client, number) for number in range(CLIENTS)]
+            try:
+                scored = partial(registry.get_sample_value, "meterwatch_readings_total", {"outcome": "scored"})
+                _until(lambda: bool(scored()) or any(one.done() for one in clients))
+                told = CliRunner().invoke(
+                    cli, ["models", "rollback"], env={"METERWATCH_MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri}
+                )
+                assert (told.exit_code, told.output) == (0, "version 1 is champion again\n")
+                _until(lambda: app.state.parts.champion.current.version == "1")
+            finally:
+                done.set()
+            answers = [client.result() for client in clients]
+    assert LOOK_SECONDS < 1
+    detector = Detector.load(bundle)
+    for number, (versions, scores) in enumerate(answers):
+        assert (versions[0], versions[-1]) == ("2", "1")
+        assert versions == sorted(versions, reverse=True)  # once back, it stays
+        n = len(scores)
+        channels = np.full((7, n), np.nan)
+        channels[0] = VALUES[0, :n]
+        given = Readings(np.zeros(n, np.int64), AT[:n], channels)
+        expected = detector.observe([f"m{number}"], [None], [None], given).verdicts.score
+        assert scores == [None if math.isnan(score) else score for score in expected.tolist()]
 
 
 def test_a_new_champion_is_noticed_and_a_rollback_needs_no_loading(bundle: Path, copy: Path) -> None:

@@ -134,7 +134,7 @@ def test_only_what_was_asked_for_is_listed_and_summed(tmp_path: Path, asked: Nar
 
 
 def test_labels_are_told_with_their_uncertainty_for_the_meters_looked_at(tmp_path: Path) -> None:
-    pages = Pages(stored(tmp_path), PARIS, lambda: "1")
+    pages = Pages(stored(tmp_path), PARIS, lambda: "1", lambda: None)
     told = str(pages.events(""))
     assert "2 of 3 labelled events of all meters were real" in told
     assert "21 % to 94 %" in told

@@ -124,7 +124,7 @@ def test_refused_records_are_not_placed_on_a_topic_made_anew(marked: Path) -> No
 
 
 def test_the_picture_names_each_kind_of_mark_and_the_models(marked: Path) -> None:
-    moved = Pages(Settings(run_dir=marked), UTC_ZONE, lambda: "2").live("?range=1d", "m", 0)
+    moved = Pages(Settings(run_dir=marked), UTC_ZONE, lambda: "2", lambda: None).live("?range=1d", "m", 0)
     assert moved is not None
     assert moved.figure is not None
     names = [trace["name"] for trace in moved.figure["data"] if trace.get("yaxis") == "y9"]
@@ -227,5 +227,5 @@ def test_a_hostile_meter_is_only_a_name(tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script>"
     at, channels = household(days=1, seed=1, cadence=600)
     store(tmp_path / "meterwatch.db", hostile, at, channels)
-    shown = Pages(Settings(run_dir=tmp_path), UTC_ZONE, lambda: "1").page(address.METER, "")
+    shown = Pages(Settings(run_dir=tmp_path), UTC_ZONE, lambda: "1", lambda: None).page(address.METER, "")
     assert shown.meter_id == hostile

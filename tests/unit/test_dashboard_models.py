@@ -5,15 +5,19 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from meterwatch.detection.drift import Distance
 from meterwatch.settings import Settings
 from meterwatch.storage.model_evaluations import evaluations, experiment_of
 from meterwatch.storage.models import BUNDLE_SHA256, ModelVersion
+from meterwatch.storage.shadow import Comparison, Counts, Events
 from serving.dashboard.models_page import models_body
+from serving.dashboard.watch_cards import drift_card, shadow_card
+from serving.drifting import Drift
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,3 +118,35 @@ def test_only_an_admin_may_promote(*, admin: bool) -> None:
 
 def test_without_a_model_the_next_step_is_named() -> None:
     assert "dvc repro" in str(models_body([], {}, {}, serving=None, admin=True, zone=UTC_ZONE))
+
+
+def compared(**changed: Any) -> Comparison:
+    """A comparison of version 3 beside version 2."""
+    counts = Counts(readings=1000, both=4, champion_only=3, challenger_only=7)
+    return Comparison("3", "2", 5, 0, 60, counts, 12, 0)._replace(**changed)
+
+
+def test_a_shadow_is_told_with_its_events_and_how_far_it_is_behind() -> None:
+    event = {"event_id": "e", "meter_id": "<b>", "start_at": 0, "end_at": 1800, "peak_at": 60, "severity": 40.0,
+             "kind": "left on"}  # fmt: skip
+    sides = [{**event, "side": "champion"}, {**event, "side": "challenger", "end_at": None}]
+    shown = str(shadow_card(compared(behind_s=7260), Events(5, 1, 6, 2), sides, zone=UTC_ZONE))
+    for text in ("99.00 %", "1 of 5 events", "2 of 6 events", "2 h 1 min", "12 meters", "Champion only", "going on"):
+        assert text in shown
+    assert "taken up anew" not in shown
+    again = compared(counts=Counts(begun_again=2))
+    shown = str(shadow_card(again, Events(0, 0, 0, 0), [], zone=UTC_ZONE))
+    assert "2 taken up anew" in shown
+    assert "none yet" in shown
+    assert "No challenger" in str(shadow_card(None, Events(0, 0, 0, 0), [], zone=UTC_ZONE))
+
+
+def test_drift_is_told_in_points_and_what_is_unknown_is_not_faked() -> None:
+    near, far, absent = Distance("voltage_v", 0.1, 0.2), Distance("score", 0.31, 0.3), Distance("current_a", None, 0.2)
+    shown = str(drift_card(Drift("2", 3, [near, far, absent])))
+    assert shown.count("Beyond usual") == 1
+    for text in ("10.0", "31.0", "3 meters", "no readings with it"):
+        assert text in shown
+    assert "dvc repro" in str(drift_card(Drift("2", 0, None)))
+    assert "week of readings" in str(drift_card(Drift("2", 0, [near])))
+    assert "Not looked at yet" in str(drift_card(None))

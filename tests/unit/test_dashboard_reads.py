@@ -33,7 +33,7 @@ def put(run_dir: Path, meter_id: str, *, day: int, days: int = 1, events: list[d
 
 def pages(run_dir: Path, *, zone: tzinfo = UTC_ZONE, model: str | None = "1") -> Pages:
     """The pages of a directory's database."""
-    return Pages(Settings(run_dir=run_dir), zone, lambda: model)
+    return Pages(Settings(run_dir=run_dir), zone, lambda: model, lambda: None)
 
 
 @pytest.mark.parametrize("path", EVERY)
