@@ -8,6 +8,7 @@ import lzma
 import math
 import re
 import zlib
+from itertools import repeat
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from meterwatch.detection.readings import CHANNELS
@@ -48,7 +49,7 @@ def data_lines(path: Path, limit: int | None = None) -> Iterator[bytes]:
         with _opened(path) as file:
             for line in file:
                 value = line.removesuffix(b"\n").removesuffix(b"\r")
-                if not value.strip(BLANK) or is_header(value):
+                if not value[:1].isdigit() and (not value.strip(BLANK) or is_header(value)):  # neither begins with one
                     continue
                 if sent == limit:
                     return
@@ -69,8 +70,7 @@ def is_header(line: bytes) -> bool:
 
 def as_they_are(lines: Iterable[bytes], meter: str | None) -> Iterator[Record]:
     """Records of one meter, each line its value."""
-    key = _key(meter)
-    return (Record(key, line) for line in lines)
+    return map(Record, repeat(_key(meter)), lines)
 
 
 def as_json(path: Path, lines: Iterable[bytes], meter: str | None) -> Iterator[Record]:

@@ -119,15 +119,15 @@ class Replay:
         """Send all of them and wait for the broker; ends early, with what was sent, when `stop` is set."""
         begun = paced = time.monotonic()
         for record in records:
-            if self.sent <= self._at_once:
-                paced = time.monotonic()
-            elif self._rate is not None:
-                self._keep_pace(paced + (self.sent - self._at_once) / self._rate)
+            if self._rate is not None:
+                if self.sent <= self._at_once:
+                    paced = time.monotonic()
+                else:
+                    self._keep_pace(paced + (self.sent - self._at_once) / self._rate)
             if self.sent % POLL_EVERY == 0:
                 self._producer.poll(0)
-            if self.stop.is_set():
+            if not self._send(record):
                 break
-            self._send(record)
         while self._producer.flush(TURN) and not self.stop.is_set():
             self._listen()
         waiting = self._producer.flush(TURN)
@@ -139,20 +139,20 @@ class Replay:
             self._producer.poll(0)
             self._listen()
 
-    def _send(self, record: Record) -> None:
-        self.sent += 1
+    def _send(self, record: Record) -> bool:
+        """Whether it is on its way, or refused; False when told to stop before that."""
         while not self.stop.is_set():
             try:
                 self._producer.produce(self._topic, record.value, record.key)
             except BufferError:
                 self._producer.poll(TURN)
                 self._listen()
+                continue
             except KafkaException as error:  # refused before it was sent, as one that is larger than the broker takes
                 self._failed(error.args[0].str())
-                return
-            else:
-                return
-        self.sent -= 1
+            self.sent += 1
+            return True
+        return False
 
     def _listen(self) -> None:
         """Stop where records wait and none has been acknowledged for too long."""
