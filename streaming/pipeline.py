@@ -35,7 +35,7 @@ from streaming.ledger import EARLIEST, Topic, describe, starting_offsets
 from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError
-from streaming.session import end, spark_session
+from streaming.session import end, kill, spark_session
 from streaming.whole import Whole, carried
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ DAY = 86_400
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 SPARK_ENDED = (PySparkException, Py4JError, EOFError)  # a batch was read from its Java, which was killed meanwhile
 POLL = 10_000  # records that Spark's consumer gives at a time
+END_SECONDS = 8.0  # that a batch has to its end once the stream is told to end
 ONCE_SECONDS = 30.0  # that `--once` waits for the service
 
 
@@ -62,9 +63,18 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
         StreamError: the ledger and the broker disagree, the service refuses, Spark or a broker fails.
         DatabaseError: the database is newer, damaged, full, or written by another stream.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop, told, over = threading.Event(), threading.Event(), threading.Event()
+
+    def tell(*_: object) -> None:
+        told.set()
+        stop.set()
+
+    def listen() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, tell)
+
+    listen()
+    threading.Thread(target=_end_in_time, args=(told, over), daemon=True).start()
     with MeterStore(database_path(settings.database_url)) as store:
         try:
             topic = _topic(settings, stop, once=once)
@@ -79,12 +89,24 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
             with _spark(settings) as session:
-                for number in (signal.SIGTERM, signal.SIGINT):  # Spark sets one of its own
-                    signal.signal(number, lambda *_: stop.set())
+                listen()  # Spark sets a handler of its own
                 if not stop.is_set():
                     _read(session, settings, topic, batches, stop, once=once)
         except Stopped:
             LOG.info("stopped before a batch began")
+    over.set()
+
+
+def _end_in_time(told: threading.Event, over: threading.Event) -> None:
+    """End the process, Java and all, where what it waits for does not let it: a service that hangs, a broker that died.
+
+    Nothing is half written: a batch is one transaction, and Java has nothing that counts.
+    """
+    told.wait()
+    if not over.wait(END_SECONDS):
+        LOG.warning("ended in the middle of a batch, %.0f s after being told to; it is read again", END_SECONDS)
+        kill()
+        os._exit(0)
 
 
 def _reader(settings: Settings, topic: Topic) -> Callable[[pa.Table], pa.Table]:

@@ -63,6 +63,12 @@ def _is_not_py4j(record: logging.LogRecord) -> bool:
     return "py4j" not in Path(record.pathname).parts
 
 
+def kill() -> None:
+    """End Spark's Java process at once, if there is one."""
+    if (gateway := SparkContext._gateway) is not None and gateway.proc is not None:  # noqa: SLF001
+        gateway.proc.kill()
+
+
 def end(session: SparkSession) -> None:
     """End Spark and wait for its Java process: nothing of it outlives the call."""
     with suppress(Py4JError, OSError):  # it is gone already
