@@ -151,12 +151,12 @@ def test_a_rollback_under_load_keeps_states_and_leaves_no_reading_unjudged(
             clients = [pool.submit(one_client, number) for number in range(CLIENTS)]
             try:
                 scored = partial(registry.get_sample_value, "meterwatch_readings_total", {"outcome": "scored"})
-                _until(lambda: bool(scored()) or any(one.done() for one in clients))
+                wait_for("readings to be scored", lambda: bool(scored()) or any(one.done() for one in clients))
                 told = CliRunner().invoke(
                     cli, ["models", "rollback"], env={"METERWATCH_MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri}
                 )
                 assert (told.exit_code, told.output) == (0, "version 1 is champion again\n")
-                _until(lambda: app.state.parts.champion.current.version == "1")
+                wait_for("the version before", lambda: app.state.parts.champion.current.version == "1")
             finally:
                 done.set()
             answers = [client.result() for client in clients]
