@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KILLS = {BROKER: 2, SERVICE: 2, STREAM: 1, SPARK: 1, UP: 1}
-RATE = 60.0
+RATE = 120.0
 SEED = 338  # Spark's Java dies at work, the stream while it starts, a broker at work, the supervisor last
 
 
