@@ -7,8 +7,6 @@ into one figure. Needs Chromium for the first page; what is not there is left ou
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -18,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
-import pyarrow as pa
 from playwright.sync_api import sync_playwright
 from plotly.utils import PlotlyJSONEncoder
 
+from benchmarks._report import RESULTS, keep, machine
 from meterwatch.settings import Settings, zone_of
-from meterwatch.storage import meters, queries
-from meterwatch.storage.meters import Advance, Batch, MeterStore
+from meterwatch.storage import queries
 from serving.dashboard.reads import Pages
 from tests.households import household
 from tests.instances import Instance, wait_for
+from tests.stored import store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,15 +37,13 @@ ODD_EVERY = 40_000  # readings from one anomalous run to the next: about one a m
 ODD_LENGTH = 30
 RANGES = {"10 minutes": 10, "1 day": DAY, "30 days": 30 * DAY, "1 year": 360 * DAY, "four years": MINUTES}
 MOST_MS, MOST_POINTS, FIRST_PAGE_S = 150.0, 4000, 1.5
-RESULTS = Path("benchmarks/results/dashboard.txt")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main() -> None:
     """Measure, print, keep."""
-    name = platform.processor() or platform.machine()
     lines = [
-        f"{name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}",
+        machine(),
         f"one meter, {MINUTES:,} readings; medians of {RUNS} runs (least to most)",
         "",
     ]
@@ -56,42 +52,17 @@ def main() -> None:
         first, last = fill(instance.dir / "meterwatch.db")
         lines += charts(instance, first, last)
         lines += ["", *pages(instance)]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text)
+    keep("\n".join(lines), RESULTS / "dashboard.txt")
 
 
 def fill(path: Path) -> tuple[int, int]:
     """Store the readings of one meter through the stream's own write path; the times of the first and the last one."""
-    begin, first, start = None, 0, 1_104_537_600
-    with MeterStore(path) as db:
-        for part in range(MINUTES // (60 * DAY)):
-            at, channels = household(days=60, seed=part, start=start + part * 60 * 86_400)
-            n = len(at)
-            odd = np.arange(first, first + n) % ODD_EVERY < ODD_LENGTH
-            keys = [pa.array(["meter"] * n), pa.array(at)]
-            offsets = [pa.array(np.zeros(n, np.int32)), pa.array(first + np.arange(n))]
-            readings = [*keys, *map(pa.array, channels), *offsets]
-            scores = [np.where(odd, 0.5, -1.0), np.zeros(n), odd, *(channels[0] + step for step in (0.0, -0.5, 0.5))]
-            ends = [pa.nulls(n, pa.string()), pa.array(["1"] * n)]
-            verdicts = [*keys, pa.array(["scored"] * n), *map(pa.array, scores), *ends]
-            db.commit(
-                Batch(
-                    "id",
-                    "first",
-                    pa.table(readings, schema=meters.READINGS),
-                    pa.table(verdicts, schema=meters.VERDICTS),
-                    meters.EVENTS.empty_table(),
-                    meters.STATES.empty_table(),
-                    meters.PROFILES.empty_table(),
-                    meters.SNAPSHOTS.empty_table(),
-                    meters.REJECTED.empty_table(),
-                    [Advance(0, begin, first + n, records=n, stored=n, duplicates=0, rejected=0, held=0)],
-                )
-            )
-            first += n
-            begin = first
+    first, start = 0, 1_104_537_600
+    for part in range(MINUTES // (60 * DAY)):
+        at, channels = household(days=60, seed=part, start=start + part * 60 * 86_400)
+        odd = np.arange(first, first + len(at)) % ODD_EVERY < ODD_LENGTH
+        store(path, "meter", at, channels, anomalous=odd)
+        first += len(at)
     return start, start + MINUTES * 60 - 60
 
 

@@ -11,15 +11,14 @@ original project used it.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from sklearn.ensemble import IsolationForest
 
+from benchmarks._report import RESULTS, keep, machine
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.readings import Readings
 from training import prepared
@@ -79,8 +78,9 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/detector.txt"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "detector.txt")
     told = parser.parse_args()
+    where = machine()
     detector, series = Detector.load(told.bundle), prepared.read().series
     start = int(series.at[0])
     minutes = series.between(start, start + BULK_DAYS * DAY_S)
@@ -106,7 +106,7 @@ def main() -> None:
     peer = rates_of(1, lambda: len(forest.score_samples(rows)))
     single = one_by_one(detector, history, live)
     lines = [
-        f"{platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}, one process",
+        f"{where}; one process",
         f"bulk: median of {ROUNDS} rounds (least to most)",
         "",
         f"observe, minutes of one meter, {BULK_DAYS} days     {_rates(bulk)}",
@@ -115,9 +115,7 @@ def main() -> None:
         f"observe, one reading a call                {_times(single)}",
         f"IsolationForest, one reading a call        {_times(sorted(alone))}",
     ]
-    told.out.parent.mkdir(parents=True, exist_ok=True)
-    told.out.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    keep("\n".join(lines), told.out)
 
 
 if __name__ == "__main__":

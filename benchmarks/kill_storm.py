@@ -9,7 +9,6 @@ benchmarks/results/kill_storm.txt.
 from __future__ import annotations
 
 import os
-import platform
 import random
 import re
 import shutil
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from benchmarks._report import RESULTS, keep, machine
 from meterwatch import processes
 from meterwatch.kafka import client_config
 from meterwatch.processes import BROKER, SERVICE, SPARK, STREAM, UP
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from streaming.replay import Result
     from tests.comparing import Compared
 
-RESULTS = Path("benchmarks/results/kill_storm.txt")
 SEED = 7
 KILLS = {BROKER: 75, SERVICE: 85, STREAM: 14, SPARK: 14, UP: 12}
 RATE = 30.0  # records a second
@@ -249,15 +248,13 @@ def _told(counts: Counter[str]) -> str:
 def main() -> None:
     """Storm, print, keep."""
     directory = Path(tempfile.mkdtemp(prefix="meterwatch-storm-"))
-    begun = time.monotonic()
+    where, begun = machine(), time.monotonic()
     outcome = Storm(directory, SEED, KILLS, RATE).run()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    text = f"{machine}; {(time.monotonic() - begun) / 60:.0f} minutes\n\n{outcome}\n"
-    print(text)
+    text = f"{where}; {(time.monotonic() - begun) / 60:.0f} minutes\n\n{outcome}"
     if outcome.faults:
+        print(text)
         sys.exit(f"not exactly once; what is left lies in {directory}")
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text)
+    keep(text, RESULTS / "kill_storm.txt")
     shutil.rmtree(directory)
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 import threading
 import time
@@ -27,6 +25,7 @@ import psutil
 import pyarrow as pa
 from confluent_kafka import Producer
 
+from benchmarks._report import RESULTS, keep, machine
 from meterwatch.detection import memory
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
@@ -47,7 +46,6 @@ METERS, GOAL_S, GOAL_MB = 100_000, 30.0, 2000.0
 DAYS, CADENCE, DAY = 57, 1800, 86_400
 AT_ONCE = 5_000  # meters of a commit while the database is filled
 HEAD = memory._HEAD  # noqa: SLF001
-RESULTS = Path("benchmarks/results/many_meters.txt")
 
 
 @dataclass
@@ -208,14 +206,14 @@ def run(instance: Instance, number: int, each: int) -> list[str]:
     model = models.champion(Settings())
     if model is None:
         raise SystemExit("there is no champion model yet; make one: .venv/bin/dvc repro")
-    made = templates(Detector.load(model.bundle_dir), each)
+    where, made = machine(), templates(Detector.load(model.bundle_dir), each)
     ids = [f"meter-{k:06}" for k in range(number)]
     owners = {name: made[turn_of(name)][k % each] for k, name in enumerate(ids)}
     file = instance.dir / "meterwatch.db"
     fill(file, model, owners)
     size = np.mean([len(renamed(one.profile, "m")) for some in made.values() for one in some])
     lines = [
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        where,
         f"{number:,} half-hourly meters of {SLOTS_A_DAY * each} made households",
         f"state {len(made[0][0].state):,} bytes, profile {size:,.0f}, database {file.stat().st_size / 1e6:,.0f} MB",
         "",
@@ -237,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--meters", type=int, default=METERS)
     parser.add_argument("--each", type=int, default=1, help="households for each slot of the day")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "many_meters.txt")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="meterwatch-bench-") as directory:
         instance = Instance(Path(directory))
@@ -245,10 +243,7 @@ def main() -> None:
             lines = run(instance, chosen.meters, chosen.each)
         finally:
             instance.end()
-    text = "\n".join(lines)
-    print(text)
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(text)
+    keep("\n".join(lines), chosen.out)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ benchmarks/results/repro.txt.
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks._report import RESULTS, keep, machine
+
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks/results/repro.txt"
 RUNS = (
     ("from nothing: data fetched, six stages, registered", 180.0, ["repro"]),
     ("nothing changed", 3.0, ["repro"]),
@@ -25,7 +24,7 @@ RUNS = (
 
 def main() -> None:
     """Measure, print, keep."""
-    lines = [f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", ""]
+    lines = [machine(), ""]
     with tempfile.TemporaryDirectory(prefix="meterwatch-bench-") as directory:
         clone = Path(directory) / "clone"
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
@@ -38,10 +37,7 @@ def main() -> None:
             subprocess.run([clone / ".venv/bin/dvc", *words], cwd=clone, check=True, stdout=subprocess.DEVNULL)
             took = time.perf_counter() - begun
             lines.append(f"{what:55s} {took:7.1f} s, <= {goal:g} s{'' if took <= goal else '  FALLS SHORT'}")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text)
+    keep("\n".join(lines), RESULTS / "repro.txt")
 
 
 if __name__ == "__main__":

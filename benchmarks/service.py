@@ -15,7 +15,6 @@ import io
 import json
 import multiprocessing
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -29,6 +28,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
+from benchmarks._report import RESULTS, keep, machine
+
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableSequence
 
@@ -37,7 +38,6 @@ HISTORY = 21 * 1440  # readings behind the state that is sent: past the warming 
 SINGLES, PEER_SINGLES = 3000, 200
 CLIENTS, SECONDS = 16, 8.0
 METERS, EACH, ROUNDS = 200, 1000, 5
-OUT = Path("benchmarks/results/service.txt")
 JSON, ARROW = "application/json", "application/vnd.apache.arrow.stream"
 
 
@@ -255,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, help="serve this bundle rather than the registry's champion")
     parser.add_argument("--minutes", type=float, default=0.0, help="also hold mixed load for so long")
-    parser.add_argument("--out", type=Path, default=OUT, help="write the figures here")
+    parser.add_argument("--out", type=Path, default=RESULTS / "service.txt", help="write the figures here")
     parser.add_argument("--serve", nargs="?", const="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve is not None:
@@ -266,7 +266,7 @@ def main() -> None:
         process, ready = started(asked.bundle, run_dir, port)
         resident = psutil.Process(process.pid)
         figures: dict[str, Any] = {
-            "machine": f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}",
+            "machine": machine(),
             "ready_s": round(ready, 2),
             "resident_mb_at_start": round(resident.memory_info().rss / 1e6),
         }
@@ -286,9 +286,7 @@ def main() -> None:
     if asked.bundle is None:
         figures["mlflow_models_serve"] = peer()
         figures["times_mlflow_p50"] = round(figures["mlflow_models_serve"]["p50_ms"] / figures["singles"]["p50_ms"], 1)
-    print(json.dumps(figures, indent=1))
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps(figures, indent=1) + "\n")
+    keep(json.dumps(figures, indent=1), asked.out)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ The figures and the machine go to benchmarks/results/starting.txt.
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import subprocess
 import tempfile
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 
+from benchmarks._report import RESULTS, keep, machine
 from tests.instances import Instance, wait_for
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 RUNS = 3
 READINGS = 100_000
 YEAR = Path("data/raw/household_power_consumption_2007.txt.xz")
-RESULTS = Path("benchmarks/results/starting.txt")
 GOALS = {
     "broker ready, first start (formats its storage)": (5.0, "s"),
     "broker ready, second start": (5.0, "s"),
@@ -38,25 +36,19 @@ GOALS = {
 
 def main() -> None:
     """Measure, print, keep."""
+    lines = [machine(), f"each figure: median of {RUNS} runs (least to most), goal", ""]
     found: dict[str, list[float]] = {name: [] for name in GOALS}
     for _ in range(RUNS):
         with tempfile.TemporaryDirectory(prefix="meterwatch-bench-") as directory:
             for name, figure in measure(Instance(Path(directory))).items():
                 found[name].append(figure)
-    lines = [
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    ]
-    lines += [f"each figure: median of {RUNS} runs (least to most), goal", ""]
     for name, figures in found.items():
         goal, unit = GOALS[name]
         told = (
             f"{statistics.median(figures):8.2f} {unit} ({min(figures):.2f} to {max(figures):.2f}), <= {goal:g} {unit}"
         )
         lines.append(f"{name:50s} {told}{'' if statistics.median(figures) <= goal else '  FALLS SHORT'}")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text)
+    keep("\n".join(lines), RESULTS / "starting.txt")
 
 
 def measure(instance: Instance) -> dict[str, float]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import lzma
 import os
-import platform
 import sqlite3
 import statistics
 import tempfile
@@ -29,9 +28,10 @@ from confluent_kafka import Consumer, TopicPartition
 from matplotlib.figure import Figure
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks._report import RESULTS, keep, machine
 from meterwatch.storage.database import Database
-from meterwatch.storage.meters import READINGS, VERDICTS
 from meterwatch.storage.migrate import migrate
+from meterwatch.storage.meters import READINGS, VERDICTS
 from tests.instances import Instance, free_port, wait_for
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 YEAR = Path("data/raw/household_power_consumption_2007.txt.xz")
-RESULTS, PICTURE = Path("benchmarks/results/stream.txt"), Path("docs/stream-speed.svg")
+PICTURE = Path("docs/stream-speed.svg")
 FIRST, LIVE = 2_000, 90  # readings of the batch that starts Spark; readings sent at one a second
 A_TRANSACTION, ONE_BY_ONE = 50_000, 5_000
 GOALS = {"seconds": 30.0, "latency": 1.0, "driver": 2000.0}
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path, nargs="?", default=YEAR)
     file = parser.parse_args().file
-    load = os.getloadavg()[0]
+    where = machine()
     with tempfile.TemporaryDirectory(prefix="meterwatch-bench-") as directory:
         instance = Instance(Path(directory))
         try:
@@ -76,10 +76,7 @@ def main() -> None:
         finally:
             instance.end()
         raw = inserted(instance.dir / "meterwatch.db", instance.dir)
-    text = "\n".join(told(file, load, bulk, latencies, raw)) + "\n"
-    print(text)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(text)
+    keep("\n".join(told(where, file, bulk, latencies, raw)), RESULTS / "stream.txt")
     picture(bulk)
 
 
@@ -261,10 +258,10 @@ def one_by_one(file: Path, readings: pa.Table) -> float:
     return took
 
 
-def told(file: Path, load: float, bulk: Bulk, latencies: list[float], raw: dict[str, float]) -> Iterator[str]:
+def told(where: str, file: Path, bulk: Bulk, latencies: list[float], raw: dict[str, float]) -> Iterator[str]:
     """The lines that are kept."""
     p50, p95 = statistics.median(latencies), latencies[int(len(latencies) * 0.95)]
-    yield f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; load before: {load:.1f}"
+    yield where
     yield f"{file.name}: {bulk.readings:,} readings of one meter, both models, every table; Spark's start excluded"
     yield ""
     goal = GOALS["seconds"] * bulk.readings / 2_075_259
