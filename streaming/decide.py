@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterwatch.detection.memory import NEVER
+from meterwatch.detection.memory import NEVER, meter_digest
 from meterwatch.detection.ordering import CLOCK_JUMP, CONFLICT
 from meterwatch.detection.readings import DUPLICATE, GAP, LATE, REJECTED, SCORED, STATUSES, WARMING_UP
 from meterwatch.storage import meters
@@ -234,12 +234,15 @@ def _furthest(readings: Grouped, outcome: Outcome) -> NDArray[np.int64]:
 
 
 def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
-    """The states as they were of the meters that this batch takes into another week (UTC, from Thursdays on).
+    """The states as they were of the meters that this batch takes into another week of theirs.
 
-    And the beginnings of those that start anew in it.
+    And the beginnings of those that start anew in it. A week begins for each meter at a second of its own, so that a
+    hundred thousand of them are not written together.
     """
     before: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
-    entered = np.flatnonzero(_any(readings, outcome) & (_furthest(readings, outcome) // WEEK > before // WEEK))
+    turn = np.array([int.from_bytes(meter_digest(name), "little") % WEEK for name in readings.meter_ids.to_pylist()])
+    is_another = (_furthest(readings, outcome) + turn) // WEEK > (before + turn) // WEEK
+    entered = np.flatnonzero(_any(readings, outcome) & is_another)
     in_order = np.where(outcome.in_order, readings.at, np.iinfo(np.int64).max)
     first = np.minimum.reduceat(in_order, readings.bounds[:-1])[entered]
     at = np.where(before[entered] > NEVER, before[entered], first - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ EVENT = pa.struct(
     + [(name, MOMENT) for name in scoring.EVENT_TIMES]
     + [("severity", NUMBER), ("energy_kwh", NUMBER)]
 )
+DAY = 86_400
 Record = tuple[str, int | None, float | None]  # meter, time (None: a record that could not be read), power
 
 
@@ -314,3 +316,21 @@ def test_the_property_s_records_reach_every_table(tmp_path: Path, dump: Dump) ->
     stream = Stream(tmp_path / "m.db")
     stream.take(records_of(0, 6000))
     assert [table for table, rows in dump(stream.store).items() if not rows] == ["held_readings"]
+
+
+def test_many_meters_keep_their_states_each_in_its_own_time(stream: Stream) -> None:
+    """One a week each, and no batch has more than a few of them: it would write all states a second time."""
+    meters, step, weeks = 100, DAY, 3
+    moments = range(0, weeks * 7 * DAY, step)
+    for k, at in enumerate(moments):
+        stream.take([(f"m{meter}", at, 1.0) for meter in range(meters)], k * meters)
+    sql = "SELECT meter_id, at FROM state_snapshots WHERE state IS NOT NULL"
+    kept = stream.rows(sql, {"m": TEXT, "at": pa.int64()})
+    mine: dict[str, list[int]] = {}
+    for meter, at in kept:
+        mine.setdefault(meter, []).append(at)
+    assert len(mine) == meters
+    for times in mine.values():
+        assert weeks - 1 <= len(times) <= weeks
+        assert set(np.diff(sorted(times)).tolist()) == {7 * DAY}
+    assert max(Counter(at for _, at in kept).values()) < meters // 4  # a seventh, but for chance
