@@ -13,7 +13,7 @@ from meterwatch.detection.memory import NEVER
 from meterwatch.storage.database import Database
 from meterwatch.storage.migrate import DatabaseError, migrate
 from meterwatch.storage.retention import Retention
-from meterwatch.storage.rollups import UPSERT, rollups
+from meterwatch.storage.rollups import COUNTED, UPSERT, rollups
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,11 +153,14 @@ class Batch:
     released: pa.Table = field(default_factory=RELEASED.empty_table)
 
     def check(self) -> None:
-        """Prove the counting identities.
+        """Prove the counting identities, and that each verdict's status is one that is counted.
 
         Raises:
-            ValueError: a count is off, which is a fault of the program.
+            ValueError: either is off, which is a fault of the program.
         """
+        status = pc.unique(self.verdicts["status"]).to_pylist()
+        if not set(status) <= set(COUNTED):
+            raise ValueError(f"a batch has verdicts of a status that is none of {', '.join(COUNTED)}: {status}")
         records, stored, duplicates, rejected, held = (
             sum(getattr(advance, name) for advance in self.advances) for name in COUNTS
         )

@@ -162,6 +162,14 @@ def test_a_batch_cannot_be_written_twice(store: MeterStore, dump: Dump) -> None:
     assert dump(store) == before
 
 
+def test_a_verdict_of_an_unknown_status_is_refused(store: MeterStore, dump: Dump) -> None:
+    """SQLite is not asked again for each row what the table's CHECK allows."""
+    before = dump(store)
+    with pytest.raises(ValueError, match=r"none of scored, warming_up, gap, late: .*duplicate"):
+        store.commit(batch([("a", 60, 1.0, 2.0, "scored"), ("a", 120, 1.0, 2.0, "duplicate")], 0))
+    assert dump(store) == before
+
+
 def test_a_batch_that_does_not_add_up_is_refused(store: MeterStore, dump: Dump) -> None:
     """A miscount is a fault of the program and never reaches the ledger."""
     good = batch(ROWS, 0)
