@@ -25,12 +25,16 @@ CONNECT_SECONDS = 3.0
 AWAY = "start the broker with `meterwatch broker start`, or set METERWATCH_KAFKA_BOOTSTRAP_SERVERS"
 
 
-def client_config(settings: Settings) -> Config:
-    """Properties that every client needs: the address, and what the security file says (`name=value` a line)."""
+def secure(settings: Settings) -> dict[str, str]:
+    """What the security file says: librdkafka properties, `name=value` a line."""
     lines = settings.kafka_security.read_text().splitlines() if settings.kafka_security is not None else []
     pairs = (line.partition("=") for line in map(str.strip, lines) if line and not line.startswith("#"))
-    secure: Config = {name.strip(): value.strip() for name, _, value in pairs}
-    return {**secure, "bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0}
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def client_config(settings: Settings) -> Config:
+    """Properties that every client needs: the address, and what the security file says."""
+    return {**secure(settings), "bootstrap.servers": settings.kafka_bootstrap_servers, "log_level": 0}
 
 
 def is_away(servers: str) -> bool:

@@ -35,6 +35,7 @@ from streaming.ledger import EARLIEST, Topic, describe, starting_offsets
 from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError
+from streaming.security import java_config
 from streaming.session import end, kill, spark_session
 from streaming.whole import Whole, carried
 
@@ -195,6 +196,7 @@ def _read(
         session.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.kafka_bootstrap_servers)
         .option("kafka.max.poll.records", POLL)
+        .options(**{f"kafka.{name}": value for name, value in java_config(settings).items()})
         .option("subscribe", topic.name)
         .option("startingOffsets", json.dumps({topic.name: begin}))
         .option("maxOffsetsPerTrigger", settings.max_offsets_per_trigger)
