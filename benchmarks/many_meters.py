@@ -32,8 +32,9 @@ from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import Readings
 from meterwatch.kafka import PRODUCER
 from meterwatch.settings import Settings
-from meterwatch.storage import meters, models
-from meterwatch.storage.meters import Batch, MeterStore
+from meterwatch.storage import models, tables
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.tables import Batch
 from tests.households import START, household
 from tests.instances import Instance, wait_for
 
@@ -97,8 +98,8 @@ def fill(file: Path, model: ModelVersion, owners: dict[str, Template]) -> None:
     """Write every meter's state and profile."""
     names = list(owners)
     nothing = {
-        "readings": meters.READINGS, "verdicts": meters.VERDICTS, "events": meters.EVENTS,
-        "snapshots": meters.SNAPSHOTS, "rejected": meters.REJECTED,
+        "readings": tables.READINGS, "verdicts": tables.VERDICTS, "events": tables.EVENTS,
+        "snapshots": tables.SNAPSHOTS, "rejected": tables.REJECTED,
     }  # fmt: skip
     empty = {name: schema.empty_table() for name, schema in nothing.items()}
     with MeterStore(file) as store:
@@ -114,8 +115,8 @@ def fill(file: Path, model: ModelVersion, owners: dict[str, Template]) -> None:
                     "none",
                     **empty,
                     advances=[],
-                    states=pa.table([some, states, newest, newest, version], schema=meters.STATES),
-                    profiles=pa.table([some, profiles], schema=meters.PROFILES),
+                    states=pa.table([some, states, newest, newest, version], schema=tables.STATES),
+                    profiles=pa.table([some, profiles], schema=tables.PROFILES),
                 )
             )
 

@@ -31,7 +31,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks._report import RESULTS, keep, machine
 from meterwatch.storage.database import Database
 from meterwatch.storage.migrate import migrate
-from meterwatch.storage.meters import READINGS, VERDICTS
+from meterwatch.storage.tables import READINGS, VERDICTS
 from tests.instances import Instance, free_port, wait_for
 
 if TYPE_CHECKING:

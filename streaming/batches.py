@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from meterwatch.storage.ahead import ahead
 from meterwatch.storage.retention import ROWS
-from streaming.decide import compose, decide
+from streaming.composing import compose
+from streaming.decide import decide
 from streaming.errors import Stopped
 from streaming.metrics import StreamMetrics
 from streaming.parse import RECORDS
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
-    from meterwatch.storage.meters import Batch, MeterStore
+    from meterwatch.storage.meters import MeterStore
+    from meterwatch.storage.tables import Batch
     from streaming.decide import Outcome
     from streaming.ledger import Topic
     from streaming.scoring import Grouped, Score, Scored
@@ -63,7 +65,7 @@ class Batches:
         self._source = (topic.topic_id, topic.name)
         self._keep_s = keep_s
         self._bound: Bound | None = None  # of the model that judged last
-        ledger = store.ledger(topic.name).to_pylist()
+        ledger = store.known.ledger(topic.name).to_pylist()
         self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)  # once all is written
         self._read = read
         self._judges, self._writes = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
@@ -167,7 +169,7 @@ class Batches:
             meters = pc.unique(records["meter_id"].take(pa.array(rows)))
             _settle(self._writing)  # who waits is known only then
             with self._table:
-                waiting = self._store.waiting(*self._source, meters)
+                waiting = self._store.known.waiting(*self._source, meters)
             records, readings, moves = put_in_order(records, waiting, bound)
         else:
             readings = group(records, rows)
@@ -180,10 +182,10 @@ class Batches:
             scored = score(readings, self._states, self._answer)
         _settle(self._writing)
         with self.metrics.stage("decide"), self._table:
-            return readings, scored, decide(readings, scored, self._store.held, self._keep_s)
+            return readings, scored, decide(readings, scored, self._store.known.held, self._keep_s)
 
     def _states(self, meter_ids: pa.Array) -> pa.Table:
-        known = self._store.load_states(meter_ids)
+        known = self._store.known.load_states(meter_ids)
         return ahead(known, self._coming) if self._coming is not None else known
 
     def _answer(self, request: pa.Table) -> pa.Table:
@@ -197,14 +199,14 @@ class Batches:
 
         Some meters at a time; between two of them the caller shows that it is alive.
         """
-        for source in self._store.sources_waiting():
+        for source in self._store.known.sources_waiting():
             if source == self._source:
                 continue
-            ledger = self._store.ledger(source[1]).to_pylist()
+            ledger = self._store.known.ledger(source[1]).to_pylist()
             offsets = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == source[0]}
-            while len(meters := self._store.meters_waiting(*source, METERS)):
+            while len(meters := self._store.known.meters_waiting(*source, METERS)):
                 began = time.monotonic()
-                waiting = self._store.waiting(*source, meters)
+                waiting = self._store.known.waiting(*source, meters)
                 records, readings, moves = put_in_order(RECORDS.empty_table(), waiting, Bound(0, 0))
                 batch = compose(records, self._judged(readings), source, offsets, moves)
                 self._store.commit(batch)

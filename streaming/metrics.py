@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from meterwatch.storage.meters import Batch
+    from meterwatch.storage.tables import Batch
 
 HOST = "127.0.0.1"
 # A record is one of these; a rejected one is its reason.

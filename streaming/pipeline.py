@@ -79,7 +79,9 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
     with MeterStore(database_path(settings.database_url)) as store:
         try:
             topic = _topic(settings, stop, once=once)
-            offsets = starting_offsets(topic, store.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic)
+            offsets = starting_offsets(
+                topic, store.known.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic
+            )
             keep_s = settings.retention_days * DAY
             batches = Batches(
                 store, _patient(settings, stop, once=once), topic, offsets, keep_s, _reader(settings, topic)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from meterwatch.detection.readings import CHANNELS
-from meterwatch.storage import meters
+from meterwatch.storage import tables
 from streaming.parse import RECORDS
 from streaming.reordering import Bound, reorder
 from streaming.scoring import Grouped, group
@@ -31,7 +31,7 @@ class Moves:
 
 
 _NOWHERE = np.zeros(0, np.int64)
-NOBODY = Moves(0, _NOWHERE, _NOWHERE, _NOWHERE, meters.HELD.empty_table(), meters.RELEASED.empty_table())
+NOBODY = Moves(0, _NOWHERE, _NOWHERE, _NOWHERE, tables.HELD.empty_table(), tables.RELEASED.empty_table())
 
 
 def put_in_order(records: pa.Table, waiting: pa.Table, bound: Bound) -> tuple[pa.Table, Grouped, Moves]:
@@ -63,7 +63,7 @@ def put_in_order(records: pa.Table, waiting: pa.Table, bound: Bound) -> tuple[pa
         left,
         every.row[order.refused],
         _held(records, every, news, order.suspect),
-        gone.rename_columns(meters.RELEASED.names).cast(meters.RELEASED),
+        gone.rename_columns(tables.RELEASED.names).cast(tables.RELEASED),
     )
     return records, _chosen(every, order.released), moves
 
@@ -83,7 +83,7 @@ def _held(records: pa.Table, every: Grouped, which: NDArray[np.bool_], suspect: 
     channels = np.ascontiguousarray(every.channels[which], "<f8")
     columns = [chosen[name] for name in ("partition", "offset", "key", "value", "meter_id", "at")]
     columns += [pa.array([row.tobytes() for row in channels], pa.binary()), pa.array(suspect[which])]
-    return pa.table(columns, names=meters.HELD.names).cast(meters.HELD)
+    return pa.table(columns, names=tables.HELD.names).cast(tables.HELD)
 
 
 def _chosen(every: Grouped, rows: NDArray[np.int64]) -> Grouped:

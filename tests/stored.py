@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from meterwatch.storage import meters
-from meterwatch.storage.meters import Advance, Batch, MeterStore
+from meterwatch.storage import tables
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.tables import Advance, Batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def store(
     n = len(at)
     odd = np.zeros(n, bool) if anomalous is None else anomalous
     with MeterStore(path) as db:
-        ledger = db.ledger("first")
+        ledger = db.known.ledger("first")
         begin = ledger["next_offset"][0].as_py() if ledger.num_rows else None
         first = begin or 0
         keys = [pa.array([meter_id] * n, pa.string()), pa.array(at)]
@@ -53,13 +54,13 @@ def store(
         batch = Batch(
             "id",
             "first",
-            pa.table(readings, schema=meters.READINGS),
-            pa.table(verdicts, schema=meters.VERDICTS),
-            pa.Table.from_pylist(events or [], schema=meters.EVENTS),
-            pa.table([[meter_id], [b"state"], [int(at.max())], [int(at.max())], ["1"]], schema=meters.STATES),
-            meters.PROFILES.empty_table(),
-            meters.SNAPSHOTS.empty_table(),
-            meters.REJECTED.empty_table(),
+            pa.table(readings, schema=tables.READINGS),
+            pa.table(verdicts, schema=tables.VERDICTS),
+            pa.Table.from_pylist(events or [], schema=tables.EVENTS),
+            pa.table([[meter_id], [b"state"], [int(at.max())], [int(at.max())], ["1"]], schema=tables.STATES),
+            tables.PROFILES.empty_table(),
+            tables.SNAPSHOTS.empty_table(),
+            tables.REJECTED.empty_table(),
             [Advance(0, begin, first + n, records=n, stored=n, duplicates=0, rejected=0, held=0)],
         )
         db.commit(batch)

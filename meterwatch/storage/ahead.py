@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 from meterwatch.detection.memory import NEVER
 
 if TYPE_CHECKING:
-    from meterwatch.storage.meters import Batch
+    from meterwatch.storage.tables import Batch
 
 
 def ahead(known: pa.Table, batch: Batch) -> pa.Table:
     """What is remembered of meters, with what a batch brings; the same where the batch is in `known` already.
 
     Args:
-        known: meter_id, state, profile, at, furthest_at, as `MeterStore.load_states` answers them.
+        known: meter_id, state, profile, at, furthest_at, as `Known.load_states` answers them.
         batch: is being committed, or has been.
     """
     place = pc.index_in(known["meter_id"], value_set=batch.states["meter_id"].combine_chunks())

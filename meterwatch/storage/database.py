@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Set outside a transaction, or SQLite ignores them. NORMAL with WAL: a killed process loses nothing; after a power cut
-# the newest transactions may be missing, whole and with their offsets, so they are read again. Of the words that a CHECK
-# allows SQLite would make a table for each row, at more than the row's own cost: `Batch.check` asks once.
+# the newest transactions may be missing, whole and with their offsets, so they are read again. Of the words that a
+# CHECK allows SQLite would make a table for each row, at more than the row's own cost: `Batch.check` asks once.
 PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL", "temp_store = MEMORY", "cache_size = -65536",
            "ignore_check_constraints = ON")  # fmt: skip
 INFERENCE_ROWS = "65536"  # ADBC takes a column's type from its first batch of rows

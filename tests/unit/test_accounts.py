@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from meterwatch.settings import Settings
-from meterwatch.storage import meters
-from meterwatch.storage.meters import Advance, Batch, MeterStore
+from meterwatch.storage import tables
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.tables import Advance, Batch
 from streaming.accounts import broken_identities, counts, progress
 from streaming.ledger import Topic
 from tests.stored import event, store
@@ -38,17 +39,17 @@ def settings(tmp_path: Path) -> Settings:
     store(file, "a", at, power, anomalous=at == 60, events=[event(1, "a", 60, 60)])
     store(file, "b", at, power, anomalous=at == 120)
     rejected = pa.table(
-        [[0] * 3, [10, 11, 12], [b"a"] * 3, [b"x"] * 3, ["bad_fields"] * 3], schema=meters.REJECTED
+        [[0] * 3, [10, 11, 12], [b"a"] * 3, [b"x"] * 3, ["bad_fields"] * 3], schema=tables.REJECTED
     )  # fmt: skip
     empty = [
         schema.empty_table()
         for schema in (
-            meters.READINGS,
-            meters.VERDICTS,
-            meters.EVENTS,
-            meters.STATES,
-            meters.PROFILES,
-            meters.SNAPSHOTS,
+            tables.READINGS,
+            tables.VERDICTS,
+            tables.EVENTS,
+            tables.STATES,
+            tables.PROFILES,
+            tables.SNAPSHOTS,
         )
     ]
     advance = Advance(0, 10, 14, records=4, stored=0, duplicates=1, rejected=3, held=0)

@@ -121,7 +121,7 @@ class Stream:
 
     def begin(self, topic_id: str = "id", keep_s: int = 0) -> Batches:
         """Read on from where the ledger stands, as the stream does when it starts."""
-        rows = [row for row in self.store.ledger("first").to_pylist() if row["topic_id"] == topic_id]
+        rows = [row for row in self.store.known.ledger("first").to_pylist() if row["topic_id"] == topic_id]
         offsets = {row["partition"]: row["next_offset"] for row in rows}
         self.batches = Batches(self.store, self._ask, Topic("first", topic_id, {0: (0, 0)}), offsets, keep_s)
         return self.batches
@@ -146,7 +146,7 @@ def stream(tmp_path: Path) -> Stream:
 
 
 def ledger(stream: Stream) -> dict[str, int]:
-    (row,) = stream.store.ledger("first").to_pylist()
+    (row,) = stream.store.known.ledger("first").to_pylist()
     assert row["records"] == row["stored"] + row["duplicates"] + row["rejected"] + row["held"]
     return {name: row[name] for name in ("next_offset", "stored", "duplicates", "rejected")}
 
@@ -189,7 +189,7 @@ def test_every_outcome_is_counted(stream: Stream) -> None:
     """In the metrics each record once, by its verdict or its reason; in the ledger late, gaps and conflicts too."""
     stream.take([("a", 0, 1.0), ("a", 120, None), ("a", 60, 3.0)])
     stream.take([("a", 60, 3.0), ("a", 60, 4.0), ("a", None, None), *(("b", 60 * k, 1.0) for k in range(21))], 3)
-    (row,) = stream.store.ledger("first").to_pylist()
+    (row,) = stream.store.known.ledger("first").to_pylist()
     assert (row["late"], row["gaps"], row["conflicts"], row["duplicates"]) == (1, 1, 1, 1)
     found = {
         sample.labels["outcome"]: sample.value

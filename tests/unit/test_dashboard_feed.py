@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from meterwatch.settings import Settings
-from meterwatch.storage import meters
-from meterwatch.storage.meters import Advance, Batch, MeterStore
+from meterwatch.storage import tables
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.tables import Advance, Batch
 from serving.feed import NEWEST_READINGS, News
 from tests.alternately import stop_reading
 from tests.households import START, household
@@ -39,7 +40,7 @@ def reject(run_dir: Path) -> None:
     """Commit a batch of nothing but one rejected record."""
     stop_reading()
     with MeterStore(run_dir / "meterwatch.db") as db:
-        begin = db.ledger("first")["next_offset"][0].as_py()
+        begin = db.known.ledger("first")["next_offset"][0].as_py()
         rows = {
             "partition": [0],
             "record_offset": [begin],
@@ -51,13 +52,13 @@ def reject(run_dir: Path) -> None:
         batch = Batch(
             "id",
             "first",
-            meters.READINGS.empty_table(),
-            meters.VERDICTS.empty_table(),
-            meters.EVENTS.empty_table(),
-            meters.STATES.empty_table(),
-            meters.PROFILES.empty_table(),
-            meters.SNAPSHOTS.empty_table(),
-            pa.table(rows, schema=meters.REJECTED),
+            tables.READINGS.empty_table(),
+            tables.VERDICTS.empty_table(),
+            tables.EVENTS.empty_table(),
+            tables.STATES.empty_table(),
+            tables.PROFILES.empty_table(),
+            tables.SNAPSHOTS.empty_table(),
+            pa.table(rows, schema=tables.REJECTED),
             [advance],
         )
         db.commit(batch)

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from meterwatch.settings import Settings
-from meterwatch.storage import meters, queries
+from meterwatch.storage import queries, tables
 from meterwatch.storage.marks import EXACT_SECONDS, HOURLY_SECONDS, Marks, marks
-from meterwatch.storage.meters import Advance, Batch, MeterStore
+from meterwatch.storage.meters import MeterStore
+from meterwatch.storage.tables import Advance, Batch
 from serving.dashboard import address
 from serving.dashboard.channel_panels import with_channels, with_marks
 from serving.dashboard.explanation_card import explanation
@@ -45,14 +46,14 @@ def commit(
     """Commit readings of one status with refused records after them, as (key, reason)."""
     stop_reading()
     with MeterStore(run_dir / "meterwatch.db") as db:
-        ledger = db.ledger("first")
+        ledger = db.known.ledger("first")
         begin = ledger["next_offset"][0].as_py() if ledger.num_rows else None
         first, n, k = begin or 0, len(at), len(refused)
         keys = {"meter_id": ["m"] * n, "at": at}
         nothing = pa.nulls(n, pa.float64())
-        readings = keys | {name: np.ones(n) for name in meters.CHANNEL_COLUMNS}
+        readings = keys | {name: np.ones(n) for name in tables.CHANNEL_COLUMNS}
         readings |= {"partition": np.zeros(n, np.int32), "record_offset": first + np.arange(n)}
-        verdicts = keys | {"status": [status] * n} | dict.fromkeys(meters.VERDICTS.names[3:], nothing)
+        verdicts = keys | {"status": [status] * n} | dict.fromkeys(tables.VERDICTS.names[3:], nothing)
         verdicts |= {
             "anomalous": pa.nulls(n, pa.bool_()),
             "reason": pa.nulls(n, pa.string()),
@@ -67,10 +68,10 @@ def commit(
         }
         db.commit(
             Batch(
-                "id", "first", pa.table(readings, schema=meters.READINGS), pa.table(verdicts, schema=meters.VERDICTS),
-                meters.EVENTS.empty_table(), meters.STATES.empty_table(), meters.PROFILES.empty_table(),
-                meters.SNAPSHOTS.empty_table(),
-                pa.table(rejected, schema=meters.REJECTED),
+                "id", "first", pa.table(readings, schema=tables.READINGS), pa.table(verdicts, schema=tables.VERDICTS),
+                tables.EVENTS.empty_table(), tables.STATES.empty_table(), tables.PROFILES.empty_table(),
+                tables.SNAPSHOTS.empty_table(),
+                pa.table(rejected, schema=tables.REJECTED),
                 [Advance(0, begin, first + n + k, records=n + k, stored=n, duplicates=0, rejected=k, held=0)],
             )
         )  # fmt: skip
@@ -118,7 +119,7 @@ def test_refused_records_are_not_placed_on_a_topic_made_anew(marked: Path) -> No
     stop_reading()
     with MeterStore(marked / "meterwatch.db") as db:
         names = ("READINGS", "VERDICTS", "EVENTS", "STATES", "PROFILES", "SNAPSHOTS", "REJECTED")
-        nothing = [getattr(meters, name).empty_table() for name in names]
+        nothing = [getattr(tables, name).empty_table() for name in names]
         db.commit(Batch("other", "first", *nothing, [Advance(0, None, 1, 1, 0, 1, 0, 0)]))
     assert found(marked, START, START + DAY).rejected == []
 

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.readings import STATUSES
-from meterwatch.storage.meters import ABSENT, OTHER, SAME
-from streaming.decide import compose, decide
+from meterwatch.storage.known import ABSENT, OTHER, SAME
+from streaming.composing import compose
+from streaming.decide import decide
 from streaming.scoring import Scored, group
 from tests.unit.test_batches import VERDICT, parsed
 

@@ -32,7 +32,7 @@ sys.stdin.read()
 
 def take(store: MeterStore, begin: int, end: int) -> None:
     """Have some records judged and committed, as a stream that starts at the ledger does."""
-    offsets = {row["partition"]: row["next_offset"] for row in store.ledger("first").to_pylist()}
+    offsets = {row["partition"]: row["next_offset"] for row in store.known.ledger("first").to_pylist()}
     batches = Batches(store, judge, Topic("first", "id", {0: (0, 0)}), offsets)
     try:
         batches.take(parsed(RECORDS[begin:end], begin))

@@ -89,7 +89,7 @@ def test_an_older_database_is_migrated_with_its_rows_and_goes_on(old: Path) -> N
     stream = Stream(old)
     stream.batches.offsets.update({0: 120})
     stream.take([("a", 119 * 60, 1.0), ("a", 119 * 60, 2.0), ("a", 7260, 1.0), ("a", None, None)], 120)
-    (ledger,) = stream.store.ledger("first").to_pylist()
+    (ledger,) = stream.store.known.ledger("first").to_pylist()
     stream.store.close()
     (was,) = before["offsets"]
     names = tables["offsets"].split(", ")

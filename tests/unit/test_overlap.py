@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from meterwatch.storage.meters import Batch
+    from meterwatch.storage.tables import Batch
     from tests.unit.test_batches import Dump
 
 SIZE = 1000

@@ -131,10 +131,10 @@ def stream_of(tmp_path: Path, lateness: int, name: str = "m") -> Stream:
 
 
 def held(stream: Stream) -> int:
-    (row,) = stream.store.ledger("first").to_pylist()
+    (row,) = stream.store.known.ledger("first").to_pylist()
     assert row["records"] == row["stored"] + row["duplicates"] + row["rejected"] + row["held"]
-    every = stream.store.meters_waiting("id", "first", 99)
-    assert stream.store.waiting("id", "first", every).num_rows == row["held"]
+    every = stream.store.known.meters_waiting("id", "first", 99)
+    assert stream.store.known.waiting("id", "first", every).num_rows == row["held"]
     return int(row["held"])
 
 
@@ -166,7 +166,7 @@ def test_the_late_are_fewer_and_nothing_is_lost(tmp_path: Path) -> None:
     for lateness in (0, 90_000):
         stream = stream_of(tmp_path, lateness, f"m{lateness}")
         stream.take(records)
-        (row,) = stream.store.ledger("first").to_pylist()
+        (row,) = stream.store.known.ledger("first").to_pylist()
         assert row["records"] == 3000
         assert (held(stream) > 0) == (lateness > 0)
         late.append(row["late"])
@@ -198,13 +198,13 @@ def test_a_new_topic_lets_go_what_waited_from_the_old_one(tmp_path: Path) -> Non
     assert held(stream) == 4
     new = Batches(stream.store, stream.ask, Topic("first", "new", {0: (0, 0)}), {})
     list(new.settle())
-    rows = {row["topic_id"]: row for row in stream.store.ledger("first").to_pylist()}
+    rows = {row["topic_id"]: row for row in stream.store.known.ledger("first").to_pylist()}
     assert list(rows) == ["id"]
     assert [rows["id"][name] for name in ("next_offset", "stored", "rejected", "held")] == [4, 3, 1, 0]
-    assert stream.store.sources_waiting() == []
+    assert stream.store.known.sources_waiting() == []
     new.take(parsed([("a", 10**9 + 60, 1.0)]))
     new.finish()
-    assert [row["held"] for row in stream.store.ledger("first").to_pylist()] == [0, 1]
+    assert [row["held"] for row in stream.store.known.ledger("first").to_pylist()] == [0, 1]
 
 
 def test_a_refused_jump_is_kept_whole(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_without_a_bound_nothing_waits_and_nobody_asks_the_table(
     stream = stream_of(tmp_path, 0)
     monkeypatch.setattr(stream.store, "waiting", lambda *_: pytest.fail("asked"))
     stream.take(records_of(2, 500))
-    (row,) = stream.store.ledger("first").to_pylist()
+    (row,) = stream.store.known.ledger("first").to_pylist()
     assert row["held"] == 0
 
 
@@ -296,7 +296,7 @@ def test_a_wrong_clock_and_what_it_left_behind_break_nothing(
         for begin, end in itertools.pairwise(edges):
             stream.take(sent[begin:end], begin)
         dumps.append(dump(stream.store))
-        (row,) = stream.store.ledger("first").to_pylist()
+        (row,) = stream.store.known.ledger("first").to_pylist()
         assert row["records"] == row["stored"] + row["duplicates"] + row["rejected"] + row["held"]
         assert row["late"] <= 32
         assert min(row["duplicates"], row["conflicts"]) > 20

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterwatch.storage import meters
-from meterwatch.storage.meters import ABSENT, OTHER, SAME, Advance, Batch, LedgerMovedError, MeterStore
+from meterwatch.storage import known, tables
+from meterwatch.storage.known import ABSENT, OTHER, SAME
+from meterwatch.storage.meters import LedgerMovedError, MeterStore
 from meterwatch.storage.migrate import DatabaseError
+from meterwatch.storage.tables import Advance, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,7 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
             [0] * count,
             list(range(begin, begin + count)),
         ],
-        schema=meters.READINGS,
+        schema=tables.READINGS,
     )
     scored = [1.0 if row[4] == "scored" else None for row in rows]
     verdicts = pa.table(
@@ -56,7 +58,7 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
             nothing,
             ["1"] * count,
         ],
-        schema=meters.VERDICTS,
+        schema=tables.VERDICTS,
     )
     names = sorted({row[0] for row in rows})
     newest = {row[0]: row[1] for row in sorted(rows, key=lambda row: row[1]) if row[4] != "late"}
@@ -68,7 +70,7 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
             [newest.get(name) for name in names],
             ["1"] * len(names),
         ],
-        schema=meters.STATES,
+        schema=tables.STATES,
     )
     offsets = [begin + count + k for k in range(rejected)]
     return Batch(
@@ -76,13 +78,13 @@ def batch(rows: list[Row], begin: int, *, rejected: int = 0) -> Batch:
         "first",
         readings,
         verdicts,
-        meters.EVENTS.empty_table(),
+        tables.EVENTS.empty_table(),
         states,
-        meters.PROFILES.empty_table(),
-        meters.SNAPSHOTS.empty_table(),
+        tables.PROFILES.empty_table(),
+        tables.SNAPSHOTS.empty_table(),
         pa.table(
             [[0] * rejected, offsets, [b"k"] * rejected, [b"\x00\xff"] * rejected, ["bad_fields"] * rejected],
-            schema=meters.REJECTED,
+            schema=tables.REJECTED,
         ),
         [Advance(0, begin or None, begin + count + rejected, count + rejected, count, 0, rejected, 0)],
     )
@@ -106,7 +108,7 @@ ROWS: list[Row] = [
 def test_a_batch_goes_down_whole(store: MeterStore, dump: Dump) -> None:
     """Readings, verdicts, rejected, states and the ledger show the batch, and the ledger adds up."""
     store.commit(batch(ROWS, 0, rejected=2))
-    ledger = store.ledger("first").to_pylist()
+    ledger = store.known.ledger("first").to_pylist()
     assert [(row["next_offset"], row["records"], row["stored"], row["rejected"]) for row in ledger] == [(7, 7, 5, 2)]
     have = dump(store)
     assert len(have["power_data"]) == len(have["verdicts"]) == 5
@@ -205,10 +207,10 @@ def test_any_cut_gives_the_same_rows(
 def test_states_come_back_in_the_order_asked(store: MeterStore) -> None:
     """Known and unknown meters mixed, profiles only where one was ever stored, replaced only when given."""
     first = batch([("a", 0, 1.0, None, "scored"), ("b", 0, 1.0, None, "scored")], 0)
-    profiles = pa.table([["b"], [b"profile"]], schema=meters.PROFILES)
+    profiles = pa.table([["b"], [b"profile"]], schema=tables.PROFILES)
     store.commit(replace(first, profiles=profiles))
     store.commit(batch([("b", 60, 1.0, None, "scored")], 2))
-    loaded = store.load_states(pa.array(["x", "b", "a"]))
+    loaded = store.known.load_states(pa.array(["x", "b", "a"]))
     assert loaded["state"].to_pylist() == [None, b"s3", b"s2"]
     assert loaded["profile"].to_pylist() == [None, b"profile", None]
     assert loaded["at"].to_pylist() == loaded["furthest_at"].to_pylist() == [None, 60, 0]
@@ -220,7 +222,7 @@ def test_a_late_batch_keeps_the_newest_time(store: MeterStore) -> None:
     store.commit(batch([("a", 0, 1.0, None, "late")], 1))
     at = store._db.query("SELECT at FROM meter_states", pa.schema([("at", pa.int64())]))
     assert at["at"].to_pylist() == [60]
-    loaded = store.load_states(pa.array(["a"]))
+    loaded = store.known.load_states(pa.array(["a"]))
     assert loaded["furthest_at"].to_pylist() == [60]
 
 
@@ -228,7 +230,7 @@ def test_a_meter_that_went_back_keeps_its_furthest_time(store: MeterStore) -> No
     """After a wrong clock `at` is the newest in order; where readings may be known is remembered beside it."""
     for number, at in enumerate((600, 60, 120)):
         store.commit(batch([("a", at, 1.0, None, "scored")], number))
-    loaded = store.load_states(pa.array(["a"]))
+    loaded = store.known.load_states(pa.array(["a"]))
     assert (loaded["at"].to_pylist(), loaded["furthest_at"].to_pylist()) == ([120], [600])
 
 
@@ -240,23 +242,23 @@ def waiting_row(meter: str, at: int, offset: int, *, suspect: bool = False, key:
 def test_what_waits_comes_back_as_it_was(store: MeterStore) -> None:
     """In the order of the records, of the meters and the topic asked for; one goes, one is no suspect any longer."""
     rows = [waiting_row("a", 60, 3, suspect=True), waiting_row("b", 0, 1, key=None), waiting_row("a", 0, 2)]
-    table = pa.Table.from_pylist(rows, schema=meters.HELD)
+    table = pa.Table.from_pylist(rows, schema=tables.HELD)
     store.commit(replace(batch([], 0), held=table, advances=[Advance(0, None, 3, 3, 0, 0, 0, 3)]))
-    assert store.sources_waiting() == [("id", "first")]
-    every = store.meters_waiting("id", "first", 9)
+    assert store.known.sources_waiting() == [("id", "first")]
+    every = store.known.meters_waiting("id", "first", 9)
     assert sorted(every.to_pylist()) == ["a", "b"]
-    assert len(store.meters_waiting("id", "first", 1)) == 1
-    assert len(store.meters_waiting("other", "first", 9)) == 0
-    assert store.waiting("id", "first", every).to_pylist() == sorted(rows, key=lambda row: row["record_offset"])
-    assert store.waiting("id", "first", pa.array(["x", "a"])).to_pylist() == [rows[2], rows[0]]
-    assert store.waiting("other", "first", every).num_rows == 0
-    changed = pa.Table.from_pylist([{**rows[0], "suspect": False}], schema=meters.HELD)
-    gone = pa.table([["a"], [0], [2]], schema=meters.RELEASED)
+    assert len(store.known.meters_waiting("id", "first", 1)) == 1
+    assert len(store.known.meters_waiting("other", "first", 9)) == 0
+    assert store.known.waiting("id", "first", every).to_pylist() == sorted(rows, key=lambda row: row["record_offset"])
+    assert store.known.waiting("id", "first", pa.array(["x", "a"])).to_pylist() == [rows[2], rows[0]]
+    assert store.known.waiting("other", "first", every).num_rows == 0
+    changed = pa.Table.from_pylist([{**rows[0], "suspect": False}], schema=tables.HELD)
+    gone = pa.table([["a"], [0], [2]], schema=tables.RELEASED)
     store.commit(
         replace(batch([], 0), held=changed, released=gone, advances=[Advance(0, 3, 3, 0, 0, 1, 0, -1, 1, 0, 0)])
     )
-    assert store.waiting("id", "first", every).to_pylist() == [rows[1], {**rows[0], "suspect": False}]
-    (row,) = store.ledger("first").to_pylist()
+    assert store.known.waiting("id", "first", every).to_pylist() == [rows[1], {**rows[0], "suspect": False}]
+    (row,) = store.known.ledger("first").to_pylist()
     assert (row["held"], row["duplicates"], row["late"]) == (2, 1, 1)
 
 
@@ -266,8 +268,8 @@ def test_held_tells_same_other_and_absent(store: MeterStore) -> None:
 
     def candidate(at: int, power: float | None, voltage: float | None) -> dict[str, Any]:
         values = [power, None, voltage, None, 7.0, 7.0, 7.0]
-        return {"meter_id": "a", "at": at, **dict(zip(meters.CHANNEL_COLUMNS, values, strict=True))}
+        return {"meter_id": "a", "at": at, **dict(zip(tables.CHANNEL_COLUMNS, values, strict=True))}
 
     asked = [candidate(0, 1.5, 230.0), candidate(60, None, None), candidate(60, 0.0, None), candidate(61, 1.0, None)]
-    answer = store.held(pa.Table.from_pylist(asked, schema=meters.CANDIDATES))
+    answer = store.known.held(pa.Table.from_pylist(asked, schema=known.CANDIDATES))
     assert answer.tolist() == [SAME, SAME, OTHER, ABSENT]
