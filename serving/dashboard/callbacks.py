@@ -14,8 +14,9 @@ from meterwatch.storage.models import RegistryError
 from serving.dashboard import address, parts, theme
 from serving.dashboard.address import AddressError
 from serving.dashboard.in_browser import in_the_browser
+from serving.dashboard.meter_reads import UnknownMeterError
 from serving.dashboard.overview_page import Overview
-from serving.dashboard.reads import AGAIN_MS, Pages, Shown, UnknownMeterError
+from serving.dashboard.reads import AGAIN_MS, Pages, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ import pytest
 
 from meterwatch.settings import Settings
 from serving.dashboard import address
-from serving.dashboard.reads import Pages, UnknownMeterError
+from serving.dashboard.meter_reads import UnknownMeterError
+from serving.dashboard.reads import Pages
 from tests.alternately import stop_reading
 from tests.households import START, household
 from tests.stored import event, store
