@@ -25,7 +25,7 @@ from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import CONNECTOR, jars
 from streaming.ledger import Topic, describe, starting_offsets
 from streaming.metrics import HOST as METRICS_HOST
-from streaming.replay import Replay, Result, told_failures
+from streaming.sending import Sending
 from streaming.status_line import StatusLine, summary
 from streaming.watchdog import Watchdog
 
@@ -39,7 +39,6 @@ LEAST_MB = 500
 TICK = 0.2
 LOOK = 0.5  # seconds between two looks at the counts
 READY_SECONDS, LOOK_SECONDS = 10.0, 2.0  # that is waited for the broker's answer at the start, and at a look
-REPLAY_SECONDS = 5.0  # to end
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -97,11 +96,7 @@ class Supervisor:
         self._accepts = accept_new_topic
         words = ["stream", "--accept-new-topic"] if accept_new_topic else ["stream"]
         self._stream = Child(settings, processes.STREAM, *words)
-        self._replay: Replay | None = None
-        self._sent: Result | None = None
-        self._sending: threading.Thread | None = None
-        self._fault: BaseException | None = None  # of the replay
-        self._has_told = False  # what of it was not acknowledged
+        self._sending: Sending | None = None
         self._patience = Patience()  # with the broker
         self._watchdog = Watchdog(settings, self._broker, self._service, self._stream)
         self._line = StatusLine()
@@ -129,9 +124,7 @@ class Supervisor:
             return
         self._same_topic()
         if records is not None:
-            replay = self._replay = Replay(self._settings, rate, at_once, gives_up=False)
-            self._sending = threading.Thread(target=self._send, args=(replay, records), name="replay", daemon=True)
-            self._sending.start()
+            self._sending = Sending(self._settings, records, rate, at_once)
 
     def run(self, *, exit_when_done: bool, open_browser: bool) -> None:
         """Keep the parts alive until told to end, or done."""
@@ -163,9 +156,10 @@ class Supervisor:
         broken = accounts.broken_identities(self._settings)
         if self._counts.get("lag") != 0:
             broken.append(f"lag: {self._counts.get('lag')} records are not accounted for yet")
-        if self._sent is not None and self._sent.failed:
-            broken.append(f"sent: {self._sent.failed:,} records were not acknowledged by the broker")
-        print(summary(self._counts, self._sent, broken), flush=True)
+        sent = self._sending.result if self._sending else None
+        if sent is not None and sent.failed:
+            broken.append(f"sent: {sent.failed:,} records were not acknowledged by the broker")
+        print(summary(self._counts, sent, broken), flush=True)
         return 1 if broken else 0
 
     def _end_broker(self) -> None:
@@ -175,9 +169,8 @@ class Supervisor:
             self._broker.stop()
 
     def _end_replay(self) -> None:
-        if self._replay is not None and self._sending is not None:
-            self._replay.stop.set()
-            self._sending.join(REPLAY_SECONDS)  # in vain where it waits for a file that never ends, as a pipe
+        if self._sending is not None:
+            self._sending.end()
 
     def _same_topic(self) -> None:
         """A topic that is not the one read so far is a question for a person, asked before the stream asks it."""
@@ -186,15 +179,9 @@ class Supervisor:
             ledger = queries.ledger(db, topic.name)
         starting_offsets(topic, ledger, accept_new_topic=self._accepts)
 
-    def _send(self, replay: Replay, records: Iterable[Record]) -> None:
-        try:
-            self._sent = replay.run(records)
-        except Exception as error:  # noqa: BLE001 - told by the main thread, as what ended `up`
-            self._fault = error
-
     def _revive(self, *, give_up: bool) -> None:
-        if self._fault is not None:
-            raise self._fault
+        if self._sending is not None and self._sending.fault is not None:
+            raise self._sending.fault
         self._revive_broker(give_up=give_up)
         for child in (self._service, self._stream):
             if (fact := child.watch()) is not None:
@@ -229,10 +216,7 @@ class Supervisor:
                 patience.works()  # no batch is committed without all three
         for fact in self._watchdog.look(self._counts["lag"], self._counts["records"] or 0):
             self._line.say(fact)
-        if self._replay is None:
-            self._line.show(self._counts)
-        else:
-            self._line.show(self._counts, self._replay.sent, self._replay.failed)
+        self._line.show(self._counts, *(self._sending.counts if self._sending else ()))
 
     def _described(self, timeout: float) -> Topic:
         config, admin = client_config(self._settings), self._broker.admin
@@ -242,11 +226,10 @@ class Supervisor:
         """Whether the replay, if there is one, has ended; then it is told, once, what was not acknowledged."""
         if self._sending is None:
             return True
-        if self._sending.is_alive():
+        if not self._sending.has_ended:
             return False
-        if self._sent is not None and self._sent.failed and not self._has_told:
-            self._has_told = True
-            self._line.say(told_failures(self._sent))
+        if (fact := self._sending.failures()) is not None:
+            self._line.say(fact)
         return True
 
     def _ready(self) -> bool:

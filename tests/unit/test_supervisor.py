@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from meterwatch.settings import Settings
-from streaming import children, supervisor
+from streaming import children, sending, supervisor
 from streaming.broker import Broker
 from streaming.errors import BrokerAwayError
 from streaming.replay import Result
+from streaming.sending import Sending
 from streaming.supervisor import Supervisor, _told_to_end
 
 if TYPE_CHECKING:
@@ -34,12 +35,20 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     return found
 
 
+def sent(result: Result, monkeypatch: pytest.MonkeyPatch) -> Sending:
+    """A replay that has ended so."""
+    replay = SimpleNamespace(run=lambda _: result, sent=result.sent, failed=result.failed)
+    monkeypatch.setattr(sending, "Replay", lambda *_, **__: replay)
+    found = Sending(Settings(), [], None, 0)
+    found._thread.join()
+    return found
+
+
 def test_what_is_sent_during_a_look_is_waited_for(parts: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last records leave while the counts are taken, which do not know them yet: that is not the end."""
     lags = [0, 3, 3, 0]
-    sending = SimpleNamespace(is_alive=lambda: len(lags) == 4)
-    parts._sending = sending  # type: ignore[assignment]
-    parts._sent = Result(3, 3, 0, 1.0, None)
+    monkeypatch.setattr(Sending, "has_ended", property(lambda _: len(lags) < 4))
+    parts._sending = sent(Result(3, 3, 0, 1.0, None), monkeypatch)
     monkeypatch.setattr(parts, "_look", lambda: parts._counts.update(lag=lags.pop(0)))
     parts.run(exit_when_done=True, open_browser=False)
     assert lags == []
@@ -67,7 +76,7 @@ def test_without_that_wish_it_goes_on_until_it_is_told(parts: Supervisor, monkey
 
 
 @pytest.mark.parametrize(
-    ("lag", "sent", "broken", "code", "says"),
+    ("lag", "became", "broken", "code", "says"),
     [
         (0, Result(3, 3, 0, 1.0, None), [], 0, "Everything adds up."),
         (0, None, [], 0, "Everything adds up."),
@@ -79,18 +88,19 @@ def test_without_that_wish_it_goes_on_until_it_is_told(parts: Supervisor, monkey
 )
 def test_the_exit_code_is_the_accounts(
     parts: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    lag: int | None, sent: Result | None, broken: list[str], code: int, says: str,
+    lag: int | None, became: Result | None, broken: list[str], code: int, says: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(supervisor.accounts, "broken_identities", lambda _: list(broken))
     parts._counts = {**COUNTS, "lag": lag}
-    parts._sent = sent
+    parts._sending = sent(became, monkeypatch) if became else None
     assert parts.result() == code
     assert says in capsys.readouterr().out
 
 
-def test_what_was_not_acknowledged_is_told_once(parts: Supervisor, capsys: pytest.CaptureFixture[str]) -> None:
-    parts._sending = SimpleNamespace(is_alive=lambda: False)  # type: ignore[assignment]
-    parts._sent = Result(5, 3, 2, 1.0, "too large")
+def test_what_was_not_acknowledged_is_told_once(
+    parts: Supervisor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts._sending = sent(Result(5, 3, 2, 1.0, "too large"), monkeypatch)
     assert parts._has_sent()
     assert parts._has_sent()
     assert capsys.readouterr().out.count("2 of 5 records were not acknowledged") == 1
@@ -142,7 +152,7 @@ def test_a_broker_that_is_killed_while_all_starts_is_started_again(
         monkeypatch.setattr(child, "watch", does("child"))
     monkeypatch.setattr(parts._broker, "start", does("start"))
     monkeypatch.setattr(parts, "_same_topic", does("look"))
-    monkeypatch.setattr(supervisor, "Replay", does("replay"))
+    monkeypatch.setattr(sending, "Replay", does("replay"))
     if gives_up:
         with pytest.raises(BrokerAwayError):
             parts.start([], None, 0)
