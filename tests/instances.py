@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PREFIX = "METERWATCH_"
-PATIENCE = 180.0  # seconds, for anything that takes a few
+PATIENCE = 400.0  # seconds, for anything; Spark takes minutes to start on a machine that is busy
 
 
 def free_port() -> int:
@@ -80,7 +80,7 @@ class Instance:
             command, env=self.env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.spawned.append(process)  # when the time is up, it is told to end as any other
-        out, err = process.communicate(timeout=3 * PATIENCE)
+        out, err = process.communicate(timeout=2 * PATIENCE)
         assert not check or process.returncode == 0, f"{words}: exit {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 

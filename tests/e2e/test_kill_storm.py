@@ -17,7 +17,7 @@ RATE = 120.0
 SEED = 338  # Spark's Java dies at work, the stream while it starts, a broker at work, the supervisor last
 
 
-@pytest.mark.timeout(900)  # five starts of Spark, on a machine that may be busy
+@pytest.mark.timeout(1800)  # five starts of Spark, on a machine that may be busy
 def test_whatever_is_killed_nothing_is_lost_doubled_or_changed(registry: str, tmp_path: Path) -> None:
     storm = Storm(tmp_path, SEED, KILLS, RATE, registry)
     outcome = storm.run()
