@@ -175,6 +175,7 @@ def _verdicts(
     # A reason is a few numbers until here; each distinct one becomes a text once.
     key = np.zeros((n, 3), np.int64)  # family, number, number
     key[:, 0] = np.where(order_reason > 0, 100 + order_reason, 0)
+    key[:, 2] = -1
     warming, gap, scored = judged.status == WARMING_UP, judged.status == GAP, judged.status == SCORED
     told = np.where(anomalous, 3, np.where(judged.days >= 0, 4, 0))
     key[accepted, 0] = np.where(warming, 1, np.where(gap, 2, told))
