@@ -47,6 +47,7 @@ def _question(table: pa.Table, zone: tzinfo) -> Question:
     for name in ("meter_id", "readings"):
         if name not in table.column_names:
             raise _fault(name, "this column is missing")
+    _once(table.column_names, "")
     ids = _cast(table["meter_id"].combine_chunks(), pa.string(), "meter_id")
     lists = table["readings"].combine_chunks()
     if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
@@ -56,6 +57,7 @@ def _question(table: pa.Table, zone: tzinfo) -> Question:
         raise _fault("readings", f"must be a list of structs, not {lists.type}")
     if ids.null_count or lists.null_count or structs.null_count:
         raise _fault("meter_id" if ids.null_count else "readings", "must not be null")
+    _once([field.name for field in structs.type], "readings.")
     counts = read(lists.value_lengths().cast(pa.int64()), np.int64)[0]
     meter_ids = ids.to_pylist()
     check_meters(meter_ids, counts)
@@ -74,6 +76,12 @@ def _question(table: pa.Table, zone: tzinfo) -> Question:
         _parts(table, "profile"),
         Readings(np.repeat(np.arange(len(meter_ids)), counts), _seconds(fields.get("at"), zone), channels),
     )
+
+
+def _once(names: list[str], prefix: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise _fault(prefix + name, "is there more than once")
 
 
 def _table(body: bytes) -> pa.Table:

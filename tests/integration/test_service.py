@@ -88,6 +88,10 @@ def test_any_cut_gives_the_same_bits(service: TestClient, cuts: list[int]) -> No
     assert (last["state"], last["profile"]) == (whole["state"], whole["profile"])
 
 
+AT_TWICE = pa.StructArray.from_arrays([pa.array([3], pa.timestamp("s"))] * 2, names=["at", "at"])
+TWICE = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), AT_TWICE)
+
+
 def table(meter_ids: list[str], ks: range) -> pa.Table:
     structs = [[{"at": int(AT[k]) * 10**6, **{n: VALUES[c, k] for c, n in enumerate(CHANNELS)}} for k in ks]]
     fields = [("at", pa.timestamp("us", tz="UTC")), *((name, pa.float64()) for name in CHANNELS)]
@@ -179,6 +183,12 @@ def test_a_bad_body_is_named_with_its_path(service: TestClient, body: str | byte
     assert found["errors"][0]["path"] == path
 
 
+def test_a_status_that_says_it_all_has_no_reason(service: TestClient) -> None:
+    (meter,) = scored(service, asked("m", [5, 4, 5]))
+    told = [(one["status"], one["reason"]) for one in meter["verdicts"]]
+    assert told[1:] == [("late", None), ("duplicate", None)]
+
+
 def test_what_is_unusual_but_right(service: TestClient) -> None:
     assert scored(service) == []
     (meter,) = scored(service, {"meter_id": "m", "readings": []})
@@ -208,6 +218,8 @@ def test_another_meters_state_is_refused(service: TestClient) -> None:
         (as_stream(pa.table({"meter_id": [1], "readings": [[{"at": 3}]]})), 422),
         (as_stream(pa.table({"meter_id": ["m"], "readings": [[{"at": 3}]]})), 422),
         (as_stream(pa.table({"meter_id": [None], "readings": table(["m"], range(1))["readings"]})), 422),
+        (as_stream(table(["m"], range(1)).append_column("meter_id", pa.array(["m"]))), 422),
+        (as_stream(pa.table([["m"], TWICE], names=["meter_id", "readings"])), 422),
     ],
 )
 def test_a_bad_table_is_refused(service: TestClient, content: bytes, code: int) -> None:
