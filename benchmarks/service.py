@@ -32,6 +32,7 @@ from benchmarks._report import RESULTS, keep, machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableSequence
+    from threading import Barrier
 
 START = 1_260_921_600  # 2009-12-16 00:00 UTC
 HISTORY = 21 * 1440  # readings behind the state that is sent: past the warming up, with a full profile
@@ -102,25 +103,23 @@ def percentiles(found: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float
     return {f"p{q}_ms": round(float(np.percentile(found, q)), 3) for q in (50, 95, 99)}
 
 
-def client(port: int, number: int, until: float, counts: MutableSequence[int]) -> None:
-    """One of many clients."""
+def client(port: int, number: int, together: Barrier, counts: MutableSequence[int]) -> None:
+    """One of many clients; they begin once all have their state."""
     meter = prepared(port, f"client-{number}")
     body = json.dumps({"meters": [{**meter, "readings": [reading(HISTORY, 1.0)]}]}).encode()
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    while time.time() < until - SECONDS:
+    ask(connection, body)
+    together.wait()
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
         ask(connection, body)
-    done = 0
-    while time.time() < until:
-        ask(connection, body)
-        done += 1
-    counts[number] = done
+        counts[number] += 1
 
 
 def many(port: int) -> dict[str, float]:
     """Requests a second with many clients."""
-    counts = multiprocessing.Array("l", CLIENTS)
-    until = time.time() + 10 + SECONDS
-    clients = [multiprocessing.Process(target=client, args=(port, k, until, counts)) for k in range(CLIENTS)]
+    counts, together = multiprocessing.Array("l", CLIENTS), multiprocessing.Barrier(CLIENTS)
+    clients = [multiprocessing.Process(target=client, args=(port, k, together, counts)) for k in range(CLIENTS)]
     for process in clients:
         process.start()
     for process in clients:
