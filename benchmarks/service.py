@@ -195,7 +195,7 @@ def peer() -> dict[str, float]:
     root = psutil.Process(server.pid)
     try:
         while not answers(port, "/ping"):
-            if server.poll() is not None or time.perf_counter() - begun > 180:
+            if server.poll() is not None or time.perf_counter() - begun > 600:
                 raise SystemExit("MLflow's server did not start")
             time.sleep(0.05)
         ready = time.perf_counter() - begun
