@@ -23,7 +23,7 @@ class InstanceError(Exception):
 def contents(settings: Settings) -> list[Path]:
     """Files and directories that this instance made and that are there now: never anything else below RUN_DIR."""
     database = database_path(settings.database_url)
-    files = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm")]
+    files = [database.with_name(database.name + ending) for ending in ("", "-wal", "-shm", "-shadow")]
     return [path for path in (*files, *(settings.run_dir / name for name in MADE_HERE)) if path.exists()]
 
 

@@ -408,3 +408,23 @@ def test_a_bundle_without_a_reference_is_unknown(bundle: Path, tmp_path: Path) -
     looks = Drifting(Settings(run_dir=tmp_path), champion, Metrics())
     looks.look()
     assert looks.current == Drift("1", 0, None)
+
+
+def test_a_meter_whose_clock_was_wrong_is_followed_from_its_new_beginning(
+    champion: ModelVersion, service: TestClient, tmp_path: Path
+) -> None:
+    """The stream took it in anew, and so does the challenger; from then on the states are equal again."""
+    at, channels = household(2, 1, CADENCE)
+    judge = judging(tmp_path, champion, version("2", champion.bundle_dir))
+    stream, half = Stream(tmp_path, service), len(at) // 2
+    wrong = [int(at[half]) + 100 * DAY + CADENCE * k for k in range(4)]
+    steps = ([*at[:half].tolist()], wrong, [*at[half:-50].tolist()], [*at[-50:].tolist()])
+    for times in steps:
+        stream.take([("m0", when, tuple(channels[:, k])) for k, when in enumerate(times)])
+        to_the_end(judge)
+    found, *_ = told(tmp_path)
+    assert (found.counts.begun_again, found.behind_s) == (1, 0)
+    assert rows(stream.file, "SELECT at, state, profile FROM shadow_states") == rows(
+        stream.file, "SELECT at, state, profile FROM meter_states"
+    )
+    judge.stop()
