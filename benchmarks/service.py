@@ -15,11 +15,13 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,9 +191,15 @@ def peer() -> dict[str, float]:
     port, model = free_port(), champion.bundle_dir.parents[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", str(model), "--port", str(port),
                "--env-manager", "local", "--host", "127.0.0.1"]  # fmt: skip
-    body = json.dumps({"dataframe_records": [reading(HISTORY, 1.0)]}).encode()
+    one = reading(HISTORY, 1.0)
+    one["at"] = one["at"].removesuffix("Z")  # its schemas know no zones
+    body = json.dumps({"dataframe_records": [one]}).encode()
     begun = time.perf_counter()
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # on which it looks for uvicorn
+    server = subprocess.Popen(
+        command, env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
     root = psutil.Process(server.pid)
     try:
         while not answers(port, "/ping"):
@@ -210,8 +218,8 @@ def peer() -> dict[str, float]:
         figures = percentiles(np.array(took[PEER_SINGLES // 10 :]))
         return {"ready_s": round(ready, 2), "resident_mb": round(memory / 1e6), "cpu_ms": round(used, 3), **figures}
     finally:
-        for one in [*root.children(recursive=True), root]:
-            one.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
