@@ -180,7 +180,7 @@ def slots(at: Sequence[int], rows: Sequence[Sequence[float]], turn: int) -> dict
 
     def close(until: int) -> None:
         columns = list(zip(*inside, strict=True))
-        series = (code.MEAN, code.REST, code.VOLTAGE, code.MISMATCH)
+        series = (code.MEAN, code.REST, code.VOLTAGE, code.MISMATCH, code.REACTIVE)
         values = {k: _mean(column) for k, column in zip(series, columns, strict=False)}
         values |= {code.MAX: max(columns[0]), code.MIN: min(columns[0]), code.RUN: 1000 * columns[-1][-1]}
         found.update(dict.fromkeys(range(begin, until), values))
@@ -207,7 +207,7 @@ def slots(at: Sequence[int], rows: Sequence[Sequence[float]], turn: int) -> dict
     return found
 
 
-def _parts(row: Sequence[float], cadence: int) -> tuple[int, int | None, int | None, int | None]:
+def _parts(row: Sequence[float], cadence: int) -> tuple[int, int | None, int | None, int | None, int | None]:
     kw, kvar, volt, ampere, *subs = row
     mw, apparent = round(kw * 1e6), volt * ampere / 1000
     gap = abs(apparent - math.hypot(kw, 0.0 if math.isnan(kvar) else kvar))
@@ -216,6 +216,7 @@ def _parts(row: Sequence[float], cadence: int) -> tuple[int, int | None, int | N
         None if math.isnan(sum(subs)) else mw - round(sum(subs) * 3.6e6 / cadence),
         None if math.isnan(volt) else round(volt * 1000),
         None if math.isnan(apparent) else round(gap * 1e6),
+        None if math.isnan(kvar) else round(kvar * 1e6),
     )
 
 

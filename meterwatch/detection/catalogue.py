@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISMATCH, RESIDUAL, REST, RUN, VOLTAGE
+from meterwatch.detection.slots import (
+    DEVIATION,
+    MAX,
+    MEAN,
+    MIN,
+    MISMATCH,
+    REACTIVE,
+    RESIDUAL,
+    REST,
+    RUN,
+    VOLTAGE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,11 @@ def _catalogue() -> tuple[Statistic, ...]:
             RUN: "frozen",
             DEVIATION: "shape",
             REST: "rest",
-        }.get(series, {VOLTAGE: "voltage", MISMATCH: "mismatch", RESIDUAL: "residual"}.get(series, ""))
+            VOLTAGE: "voltage",
+            MISMATCH: "mismatch",
+            RESIDUAL: "residual",
+            REACTIVE: "reactive",
+        }[series]
         label = {"rough": "roughness", "span": "span"}.get(how, name)
         rows.extend(
             Statistic(f"{label}_{word}_{w * 15}m", series, how, w, side, log, f"{words} over {_hours(w)}")
@@ -64,6 +79,8 @@ def _catalogue() -> tuple[Statistic, ...]:
     add(MISMATCH, "mean", (1, 4), 1, "power does not fit voltage and current")
     add(RESIDUAL, "mean", (1, 4, 16), 1, "above the expected", log=False)
     add(RESIDUAL, "mean", (4, 16), -1, "below the expected", log=False)
+    add(REACTIVE, "mean", (1, 2, 4, 8, 16, 48, 96), 1, "more reactive power than usual", log=False)
+    add(REACTIVE, "mean", (4, 16, 96), -1, "less reactive power than usual")
     return tuple(rows)
 
 

@@ -11,7 +11,7 @@ from meterwatch.detection.kinds import SUSPICIOUS, packed
 from meterwatch.detection.novelty import novel
 from meterwatch.detection.params import HOT
 from meterwatch.detection.sequence import scaled
-from meterwatch.detection.slots import DEVIATION, MEAN, decode, encode
+from meterwatch.detection.slots import COARSE, DEVIATION, MEAN, decode, encode, from_bytes, to_bytes
 from meterwatch.detection.slotting import FILL, Closing, accumulate
 from meterwatch.detection.statistics import deviations, suspicious
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_COARSE = np.array(list(COARSE))
 STALE = 8  # slots: an older judgement of a slot says nothing of a reading
 
 
@@ -40,8 +41,10 @@ def codes_of(view: View, closing: Closing, residual: Floats) -> NDArray[np.int16
         np.rint(_or_zero(volt) * 1e3).astype(np.int64),
         np.minimum(mismatch, 1e12).astype(np.int64),
         np.rint(residual * 1e3).astype(np.int64),
+        np.rint(_or_zero(kvar) * 1e6).astype(np.int64),
     ]
-    known = [~np.isnan(kw), ~np.isnan(inside), ~np.isnan(volt), ~np.isnan(apparent), view.ready[view.meter]]
+    ready = view.ready[view.meter]
+    known = [~np.isnan(kw), ~np.isnan(inside), ~np.isnan(volt), ~np.isnan(apparent), ready, ~np.isnan(kvar)]
     return accumulate(view.hot, closing, view.slot, parts, known, view.run)
 
 
@@ -61,9 +64,10 @@ def add_deviation(view: View, codes: NDArray[np.int16], closing: Closing, contex
 
 
 def write(view: View, closing: Closing, codes: NDArray[np.int16]) -> None:
-    """Put closed slots' codes where they belong in the day."""
+    """Put closed slots' codes where they belong in the day, coarse series as a byte will hold them."""
     if not len(closing.meter):
         return
+    codes[_COARSE] = from_bytes(to_bytes(codes[_COARSE], _COARSE), _COARSE)
     series, target = np.arange(len(codes))[:, None], view.hot["hot"]
     for ahead in range(FILL):
         fill = np.flatnonzero(closing.slot + ahead < closing.until)

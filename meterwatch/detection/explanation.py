@@ -22,7 +22,18 @@ import numpy as np
 from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.readings import SCORED, STATUSES, Readings
 from meterwatch.detection.rounds import Trace
-from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISMATCH, RESIDUAL, REST, RUN, VOLTAGE
+from meterwatch.detection.slots import (
+    DEVIATION,
+    MAX,
+    MEAN,
+    MIN,
+    MISMATCH,
+    REACTIVE,
+    RESIDUAL,
+    REST,
+    RUN,
+    VOLTAGE,
+)
 from meterwatch.detection.statistics import ORDINARY, suspicious
 from meterwatch.detection.thresholds import FAST_GIVES
 
@@ -48,6 +59,7 @@ _SHOWN = {
     VOLTAGE: ("voltage", "V", 1e3),
     MISMATCH: ("power against voltage and current", "kVA", 1e6),
     RESIDUAL: ("active power against the expected", "half widths of the band", 1e3),
+    REACTIVE: ("reactive power", "kVAr", 1e6),
 }
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MINUTE_S, HOUR_S = 60, 3_600
 _MAINS = 0.5  # how often an added load sits behind no sub-meter
+_HEATS = 0.5  # how often it leaves reactive power alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,23 @@ def _ones(window: Window) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.ones(len(window.at))
 
 
+def _power_factor(rng: Generator, turning: float) -> float:
+    """1 where the load heats, or that of one that turns; draws nothing from `rng` itself, which places faults."""
+    return 1.0 if rng.spawn(1)[0].random() < _HEATS else turning
+
+
 def surge(window: Window, rng: Generator, severity: float) -> float:
     """A short strong extra load."""
     kw = window.meter.unit_kw * _between(2.0, 8.0, severity)
-    window.add_load(kw * (_ones(window) + 0.05 * rng.standard_normal(len(window.at))), 0.97, _sub_meter(window, rng))
+    factor = _power_factor(rng, 0.97)
+    window.add_load(kw * (_ones(window) + 0.05 * rng.standard_normal(len(window.at))), factor, _sub_meter(window, rng))
     return kw
 
 
 def left_on(window: Window, rng: Generator, severity: float) -> float:
     """An appliance left on: a constant extra load."""
     kw = window.meter.unit_kw * _between(0.3, 3.0, severity)
-    window.add_load(kw * _ones(window), float(rng.uniform(0.9, 1.0)), _sub_meter(window, rng))
+    window.add_load(kw * _ones(window), _power_factor(rng, float(rng.uniform(0.9, 1.0))), _sub_meter(window, rng))
     return kw
 
 
@@ -66,7 +73,8 @@ def base_load(window: Window, rng: Generator, severity: float) -> float:
     kw = window.meter.unit_kw * _between(0.05, 0.5, severity)
     hours = window.hours()
     creep = float(rng.uniform(0.2, 0.6)) * hours[-1]
-    window.add_load(kw * np.minimum(1.0, hours / max(creep, 1e-9)), float(rng.uniform(0.8, 1.0)), None)
+    factor = _power_factor(rng, float(rng.uniform(0.8, 1.0)))
+    window.add_load(kw * np.minimum(1.0, hours / max(creep, 1e-9)), factor, None)
     return kw
 
 
@@ -121,7 +129,7 @@ def night_use(window: Window, rng: Generator, severity: float) -> float:
     block = np.cumsum(rng.random(len(window.at)) < window.meter.cadence_s / float(rng.uniform(600, 2400)))
     levels = rng.choice([0.3, 0.7, 1.0, 1.3], size=int(block[-1]) + 1)
     levels[0] = 1.0
-    window.add_load(kw * levels[block], 0.95, _sub_meter(window, rng))
+    window.add_load(kw * levels[block], _power_factor(rng, 0.95), _sub_meter(window, rng))
     return kw
 
 

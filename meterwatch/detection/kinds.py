@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.catalogue import STATISTICS, Statistic
-from meterwatch.detection.slots import DEVIATION, MAX, MIN, MISMATCH, REST, RUN, VOLTAGE
+from meterwatch.detection.slots import DEVIATION, MAX, MIN, MISMATCH, REACTIVE, REST, RUN, VOLTAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,5 +111,7 @@ def _by_statistic(statistic: Statistic) -> str:
         (MIN, True): "base load raised",
         (MIN, False): "base load sunk",
         (MAX, False): "nothing switched on",
+        (REACTIVE, True): "unusually high reactive power",
+        (REACTIVE, False): "unusually low reactive power",
     }.get((statistic.series, high))
     return named or ("unusually high consumption" if high else "unusually low consumption")

@@ -17,14 +17,14 @@ import numpy as np
 from meterwatch.detection.errors import StateError
 from meterwatch.detection.novelty import HOURS, NOTHING
 from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SHORT_HISTORY, SLOTS_A_DAY
-from meterwatch.detection.slots import MEAN, MISSING, SERIES
+from meterwatch.detection.slots import COARSE, FINE, MEAN, MISSING, SERIES, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2
 NEVER = -(2**40)  # a time before all others
 BEYOND = 2**62  # more than any power in mW: `least` of a slot without readings, and -BEYOND its `largest`
 LENGTHS = tuple(HISTORY if k == MEAN else SHORT_HISTORY for k in range(len(SERIES)))
@@ -42,8 +42,8 @@ HOT_DTYPE = np.dtype(
         ("level", "<i8"),  # the meter's usual power in mW, by which it is made comparable with others
         ("slot", "<i8"),  # the open slot
         ("closed", "<i8"),  # slots below this one are closed
-        ("sums", "<i8", (5,)),  # of the open slot, in thousandths: power, rest, voltage, mismatch, residual
-        ("counts", "<i4", (5,)),  # readings behind each sum; none in the first: no open slot
+        ("sums", "<i8", (6,)),  # of the open slot, in thousandths: `slotting.PARTS`
+        ("counts", "<i4", (6,)),  # readings behind each sum; none in the first: no open slot
         ("largest", "<i8"),
         ("least", "<i8"),
         ("slot_run", "<i4"),
@@ -65,15 +65,17 @@ HOT_DTYPE = np.dtype(
         ("recent_hash", "<u4", (RECENT,)),
         ("past_mw", "<i8", (PAST,)),
         ("past_at", "<i8", (PAST,)),
-        ("hot", "<i2", (len(SERIES), HOT)),
         ("hot_flag", "u1", (HOT,)),
         ("hole_from", "<i8"),  # newest time before the last jump; NEVER: the meter began with one
         ("hole_until", "<i8"),  # first accepted time after it; NEVER: no jump is remembered
         ("back_at", "<i8"),  # time of the last of the readings in a row that came from within the hole
         ("back", "<i4"),  # how many these are
+        ("hot", "<i2", (len(SERIES), HOT)),  # slots since the profile changed; comes last
     ]
 )
-SIZE_BEFORE = HOT_DTYPE.fields["hole_from"][1] if HOT_DTYPE.fields else 0  # of a state without a hole: it is read too
+_BEFORE_HOT = HOT_DTYPE.itemsize - 2 * len(SERIES) * HOT
+STATE_SIZE = _BEFORE_HOT + (2 * len(FINE) + len(COARSE)) * HOT  # of the record in a state: coarse series in bytes
+_FINE, _COARSE = np.array(FINE), np.array(list(COARSE))
 # What `Memory.forget` leaves alone.
 KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
         "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
@@ -110,15 +112,13 @@ class Memory:
         m = len(meter_ids)
         digests = [meter_digest(meter_id) for meter_id in meter_ids]
         bodies = [
-            _FRESH if raw is None else _open(meter_id, "state", raw, _STATE_MAGIC, digest)[1]
+            _FRESH_STATE if raw is None else _open(meter_id, "state", raw, _STATE_MAGIC, digest)[1]
             for meter_id, raw, digest in zip(meter_ids, states, digests, strict=True)
         ]
-        for i, body in enumerate(bodies):
-            if len(body) == SIZE_BEFORE:
-                bodies[i] = body + _FRESH[SIZE_BEFORE:]
-            elif len(body) != HOT_DTYPE.itemsize:
-                raise StateError(meter_ids[i], "state", "has a wrong length")
-        hot = np.frombuffer(b"".join(bodies), HOT_DTYPE).copy()
+        for meter_id, body in zip(meter_ids, bodies, strict=True):
+            if len(body) != STATE_SIZE:
+                raise StateError(meter_id, "state", "has a wrong length")
+        hot = _unpacked(b"".join(bodies))
         series = [np.full((m, length), MISSING, np.int16) for length in LENGTHS]
         flag = np.zeros((m, HISTORY), np.uint8)
         for i, raw in enumerate(profiles):
@@ -131,7 +131,7 @@ class Memory:
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Start meters anew, but for their order and their open event, which have their own ends."""
-        fresh = np.frombuffer(_FRESH, HOT_DTYPE)
+        fresh = _fresh()
         for name in HOT_DTYPE.names or ():
             if name not in KEPT:
                 self.hot[name][rows] = fresh[name]
@@ -142,7 +142,7 @@ class Memory:
 
     def encode_states(self) -> list[bytes]:
         """The hot parts, one a meter."""
-        size, raw = HOT_DTYPE.itemsize, self.hot.tobytes()
+        size, raw = STATE_SIZE, _packed(self.hot)
         return [_seal(_STATE_MAGIC, 0, digest, raw[i * size : (i + 1) * size]) for i, digest in enumerate(self.digests)]
 
     def encode_profiles(self) -> list[bytes | None]:
@@ -159,6 +159,8 @@ class Memory:
             if k and np.array_equal(row, self.series[MEAN][i, -len(row) :]):  # one reading a slot
                 parts.append(bytes([_AS_MEAN]))
                 continue
+            if k in COARSE:
+                row = to_bytes(row[None], np.array([k]))[0]
             # Readings every half hour fill slots in pairs, of which one says it all; the first may be half a pair.
             odd = int(self.roll_slot[i]) % 2
             pairs = row[odd : len(row) - odd].reshape(-1, 2)
@@ -209,18 +211,40 @@ def _read_profile(
                 continue
             odd, row = int(form == _HALVED_PAIRS), series[k][i]
             count = length // 2 + odd if form else length
-            values = np.frombuffer(body, "<i2", count, place)
+            if k in COARSE:
+                values = from_bytes(np.frombuffer(body, np.uint8, count, place)[None], np.array([k]))[0]
+            else:
+                values = np.frombuffer(body, "<i2", count, place)
             if form == _WHOLE:
                 row[:] = values
             else:
                 row[odd : length - odd].reshape(-1, 2)[:] = values[odd : count - odd, None]
                 row[:odd], row[length - odd :] = values[:odd], values[count - odd :]
-            place += 2 * count
+            place += count if k in COARSE else 2 * count
     except (IndexError, ValueError):  # sealed well, but shorter than what it says it holds
         raise StateError(meter_id, "profile", "has a wrong length") from None
 
 
-def _fresh() -> bytes:
+def _packed(hot: NDArray[np.void]) -> bytes:
+    """Records of HOT_DTYPE as they stand in states, coarse series in bytes."""
+    codes = hot["hot"]
+    head = hot.view(np.uint8).reshape(len(hot), -1)[:, :_BEFORE_HOT]
+    fine = np.ascontiguousarray(codes[:, _FINE]).view(np.uint8).reshape(len(hot), -1)
+    return np.concatenate([head, fine, to_bytes(codes[:, _COARSE], _COARSE).reshape(len(hot), -1)], axis=1).tobytes()
+
+
+def _unpacked(raw: bytes) -> NDArray[np.void]:
+    """The inverse of `_packed`."""
+    rows = np.frombuffer(raw, np.uint8).reshape(-1, STATE_SIZE)
+    hot = np.zeros(len(rows), HOT_DTYPE)
+    hot.view(np.uint8).reshape(len(rows), -1)[:, :_BEFORE_HOT] = rows[:, :_BEFORE_HOT]
+    fine, coarse = np.split(rows[:, _BEFORE_HOT:], [2 * len(FINE) * HOT], axis=1)
+    hot["hot"][:, _FINE] = np.ascontiguousarray(fine).view("<i2").reshape(len(rows), len(FINE), HOT)
+    hot["hot"][:, _COARSE] = from_bytes(coarse.reshape(len(rows), len(COARSE), HOT), _COARSE)
+    return hot
+
+
+def _fresh() -> NDArray[np.void]:
     record = np.zeros(1, HOT_DTYPE)
     for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed",
                  "peak_hour", "hole_from", "hole_until", "back_at"):  # fmt: skip
@@ -230,7 +254,7 @@ def _fresh() -> bytes:
     record["recent_at"] = record["past_at"] = NEVER
     record["peaks"] = NOTHING
     record["hot"] = MISSING
-    return record.tobytes()
+    return record
 
 
-_FRESH = _fresh()
+_FRESH_STATE = _packed(_fresh())

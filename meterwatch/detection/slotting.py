@@ -14,7 +14,20 @@ import numpy as np
 
 from meterwatch.detection.memory import BEYOND, NEVER
 from meterwatch.detection.params import SLOT_S
-from meterwatch.detection.slots import MAX, MEAN, MIN, MISMATCH, MISSING, RESIDUAL, REST, RUN, VOLTAGE, encode
+from meterwatch.detection.slots import (
+    MAX,
+    MEAN,
+    MIN,
+    MISMATCH,
+    MISSING,
+    REACTIVE,
+    RESIDUAL,
+    REST,
+    RUN,
+    SERIES,
+    VOLTAGE,
+    encode,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +36,7 @@ if TYPE_CHECKING:
 
 FILL = 4  # slots that a reading may fill: an hour
 _SPAN = 2**42
-PARTS = (MEAN, REST, VOLTAGE, MISMATCH, RESIDUAL)  # the series behind `sums` and `counts`
+PARTS = (MEAN, REST, VOLTAGE, MISMATCH, RESIDUAL, REACTIVE)  # the series behind `sums` and `counts`
 
 
 def running_max(meter: Ints, values: Ints, initial: Ints) -> Ints:
@@ -115,10 +128,10 @@ def accumulate(
         run: readings in a row that were the same, at each reading.
 
     Returns:
-        (9, c) codes in the order of SERIES; DEVIATION is left MISSING.
+        (series, c) codes in the order of SERIES; DEVIATION is left MISSING.
     """
     c, m = len(closing.meter), len(hot)
-    sums, counts = np.zeros((5, c + m), np.int64), np.zeros((5, c + m), np.int64)
+    sums, counts = np.zeros((len(PARTS), c + m), np.int64), np.zeros((len(PARTS), c + m), np.int64)
     largest, least = np.full(c + m, -BEYOND), np.full(c + m, BEYOND)
     runs, open_slot = np.zeros(c + m, np.int64), np.zeros(c + m, np.int64)
     # What the state held goes to the meter's first group: its first closing, or the open one.
@@ -144,7 +157,7 @@ def accumulate(
     hot["sums"], hot["counts"] = sums[:, c:].T, counts[:, c:].T
     hot["largest"], hot["least"] = largest[c:], least[c:]
     hot["slot_run"], hot["slot"] = runs[c:], np.where(counts[0, c:] > 0, open_slot[c:], NEVER)
-    codes = np.full((9, c), MISSING, np.int16)
+    codes = np.full((len(SERIES), c), MISSING, np.int16)
     if c:
         means = encode(sums[:, :c] // np.maximum(counts[:, :c], 1))
         codes[PARTS, :] = np.where(counts[:, :c] > 0, means, MISSING)

@@ -15,7 +15,7 @@ from meterwatch.detection.errors import StateError
 from meterwatch.detection.memory import HOT_DTYPE, LENGTHS, Memory
 from meterwatch.detection.params import HISTORY, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.rounds import Models
-from meterwatch.detection.slots import MISSING
+from meterwatch.detection.slots import COARSE, MISSING, from_bytes, to_bytes
 from tests.streams import DAY, KINDS, Caller, Stream, one_meter, past
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def filled(seed: int, shape: str) -> Memory:
     rng = np.random.default_rng(seed)
     memory = Memory.decode(IDS, [None] * 3, [None] * 3)
     memory.hot = np.frombuffer(rng.bytes(3 * HOT_DTYPE.itemsize), HOT_DTYPE).copy()
+    coarse = np.array(list(COARSE))
+    memory.hot["hot"][:, coarse] = from_bytes(to_bytes(memory.hot["hot"][:, coarse], coarse), coarse)
     for k, length in enumerate(LENGTHS):
         values = rng.integers(-32_768, 32_768, (3, length)).astype(np.int16)
         if shape in ("paired", "nearly paired") or (shape == "both" and k % 2):
@@ -38,6 +40,9 @@ def filled(seed: int, shape: str) -> Memory:
             values[:, -1] ^= 1
         if shape == "sparse" and k % 3:
             values[:] = MISSING
+        if k in COARSE:
+            series = np.array([k])
+            values = from_bytes(to_bytes(values[:, None], series), series)[:, 0]
         memory.series[k] = values
     memory.flag = rng.integers(0, 2, memory.flag.shape).astype(np.uint8)
     memory.changed[:] = True
@@ -62,11 +67,11 @@ def test_what_is_encoded_is_decoded(seed: int, shape: str) -> None:
 
 @pytest.mark.parametrize("shape", ["full", "paired", "sparse"])
 def test_sizes_are_bounded_by_their_form(shape: str) -> None:
-    """No content makes a state larger than 4,096 bytes or a profile larger than 61,440."""
+    """No content makes a state larger than 4,096 bytes or a profile larger than 49 KB."""
     memory = filled(1, shape)
-    assert {len(state) for state in memory.encode_states()} == {HOT_DTYPE.itemsize + codec._HEAD.size}
-    assert HOT_DTYPE.itemsize + codec._HEAD.size <= 4096
-    assert max(len(profile or b"") for profile in memory.encode_profiles()) <= 61_440
+    assert {len(state) for state in memory.encode_states()} == {codec.STATE_SIZE + codec._HEAD.size}
+    assert codec.STATE_SIZE + codec._HEAD.size <= 4096
+    assert max(len(profile or b"") for profile in memory.encode_profiles()) <= 49 * 1024
 
 
 @pytest.mark.parametrize("kind", [KINDS[0], KINDS[2], KINDS[3]], ids=lambda kind: kind.meter_id)
@@ -79,7 +84,7 @@ def test_memory_does_not_grow_with_time(kind: object) -> None:
         sizes.append((len(state), len(profile)))
     assert len(set(sizes[3:])) == 1
     assert max(state for state, _ in sizes) <= 4096
-    assert max(profile for _, profile in sizes) <= 61_440
+    assert max(profile for _, profile in sizes) <= 49 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +177,3 @@ def test_a_profile_changes_once_a_day_at_the_meters_own_minute() -> None:
     first = [changes[0] for changes in moments.values()]
     assert len(set(first)) > 15
     assert max(first.count(moment) for moment in first) < 4
-
-
-def test_a_state_of_before_holes_were_remembered_is_read() -> None:
-    """It lacks the last fields; nothing else differs."""
-    full = Memory.decode(["m"], [None], [None])
-    full.hot["newest"], full.hot["recent_at"][:, -1] = 5, 5
-    (raw,) = full.encode_states()
-    body = raw[codec._HEAD.size :][: codec.SIZE_BEFORE]
-    older = codec._seal(codec._STATE_MAGIC, 0, codec.meter_digest("m"), body)
-    assert len(older) < len(raw) <= 4096
-    assert Memory.decode(["m"], [older], [None]).encode_states() == [raw]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,10 +13,24 @@ from meterwatch.detection.detector import Detector
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.params import HISTORY, SHORT_HISTORY, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.rounds import Models
-from meterwatch.detection.slots import DEVIATION, MEAN, MISSING, RESIDUAL, SERIES, decode, encode
+from meterwatch.detection.slots import (
+    COARSE,
+    DEVIATION,
+    MEAN,
+    MISSING,
+    RESIDUAL,
+    SERIES,
+    decode,
+    encode,
+    from_bytes,
+    to_bytes,
+)
 from tests import naive
 from tests.households import household
 from tests.streams import DAY, Caller, one_meter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLANK = Detector(DetectorParams(), Models())  # it needs no model to remember
 
@@ -35,6 +51,27 @@ def test_missing_is_no_number() -> None:
     """No value has the code of a missing one, however large; it adds nothing to a sum."""
     assert (encode(np.array([-(10**15), 0, 10**15])) != MISSING).all()
     assert decode(np.array([MISSING])) == 0
+
+
+def in_a_byte(codes: NDArray[np.int16], k: int) -> NDArray[np.int16]:
+    """Codes of a coarse series as they are remembered."""
+    series = np.array([k])
+    return from_bytes(to_bytes(codes[None], series), series)[0]
+
+
+@pytest.mark.parametrize("k", COARSE, ids=lambda k: SERIES[k])
+@settings(max_examples=50, deadline=None)
+@given(values=st.lists(st.integers(-(10**12), 10**12), min_size=1))
+def test_a_byte_keeps_sign_order_and_size(k: int, values: list[int]) -> None:
+    """Half a step: near zero of the unit, elsewhere of the value; what a byte said keeps its byte."""
+    least, far = (0, 0.045) if COARSE[k] == 0 else (-(10**12), 0.09)  # nothing is below zero, or anything
+    powers = np.sort(np.array(values).clip(min=least))
+    codes = in_a_byte(encode(powers), k)
+    back = decode(codes)
+    assert (np.abs(back - powers) <= far * np.hypot(powers, 1000) + 1).all()
+    assert (np.diff(back) >= 0).all()
+    assert (in_a_byte(codes, k) == codes).all()
+    assert in_a_byte(np.array([MISSING]), k) == MISSING
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,6 +106,8 @@ def test_slots_equal_their_slow_twin(cadence: int, seed: int, lost: float, early
         for slot in range(int(at[0]) // SLOT_S, base):
             value = twin.get(slot, {}).get(k)
             expected = MISSING if value is None else int(encode(np.array([value]))[0])
+            if k in COARSE:
+                expected = int(in_a_byte(np.array([expected], np.int16), k)[0])
             assert memory.series[k][0, slot - base + length] == expected, (SERIES[k], slot)
 
 
