@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.detector import MANIFEST, Detector
+from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import BundleError, DataError
 from training.judged import evaluated_on, judge_copies, known_before
 from training.outcomes import outcomes
 from training.series import together
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from meterwatch.storage.models import ModelVersion
@@ -99,14 +97,9 @@ def decide(
     if champion is None:
         return Decision(passed=True, why="the first version: there was no champion to compare with")
     try:
-        schema = _schema(champion.bundle_dir)
-        if schema != challenger.schema:
-            why = (f"the running service reads states of schema {schema}, this model writes {challenger.schema}; "
-                   "update the service, then force the promotion")  # fmt: skip
-            return Decision(passed=False, why=why)
         before = _proven(champion)
     except BundleError as error:
-        return Decision(passed=True, why=f"the files of champion {champion.version} are gone or altered ({error})")
+        return Decision(passed=True, why=f"champion {champion.version} cannot be judged again ({error})")
     copies = judge_copies(before, known_before(before, data), data, asked)
     on = evaluated_on(copies, asked.budget)
     if on != ours.evaluated_on:
@@ -169,10 +162,3 @@ def _proven(champion: ModelVersion) -> Detector:
     if champion.bundle_sha256 not in (None, detector.bundle_hash):
         raise BundleError("another bundle was registered")
     return detector
-
-
-def _schema(bundle: Path) -> object:
-    try:
-        return json.loads((bundle / MANIFEST).read_text())["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"no readable {MANIFEST}") from error

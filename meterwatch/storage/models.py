@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from meterwatch.settings import Settings
 
@@ -142,8 +142,8 @@ def promote(settings: Settings, version: str, reason: str = "by hand", *, force:
         force: why one that the gate refused shall judge all the same; kept with the version and shown.
 
     Raises:
-        RegistryError: there is no registry or no such version, its files are gone or altered, it cannot read the states
-            that the champion left, or the gate refused it and no reason was given.
+        RegistryError: there is no registry or no such version, its files are gone or altered, another meterwatch
+            wrote it, or the gate refused it and no reason was given.
     """
     known = {found.version: found for found in versions(settings)}
     if version not in known:
@@ -151,7 +151,7 @@ def promote(settings: Settings, version: str, reason: str = "by hand", *, force:
             f"there is no version {version} of {settings.model_name}; `meterwatch models list` shows what there is"
         )
     _prove(known[version])
-    _same_schema(known.values(), version)
+    _check_readable(known[version])
     forced = (force or "").strip()
     if known[version].refused and not forced:
         raise RegistryError(
@@ -168,7 +168,7 @@ def rollback(settings: Settings) -> None:
     """Make the champion before the present one champion again; once more goes one further back.
 
     Raises:
-        RegistryError: there was none, its files are gone or altered, or it cannot read the states of the present one.
+        RegistryError: there was none, its files are gone or altered, or another meterwatch wrote it.
     """
     known = {found.version: found for found in versions(settings)}
     with writing(settings) as db:
@@ -176,26 +176,23 @@ def rollback(settings: Settings) -> None:
         if len(order) < 2:  # noqa: PLR2004 - the present one and the one before
             raise RegistryError("no champion came before this one; `meterwatch models promote VERSION` chooses one")
         _prove(known[order[-2]])
-        _same_schema(known.values(), order[-2])
+        _check_readable(known[order[-2]])
         _move(db, settings.model_name, order[:-1], f"rollback from version {order[-1]}")
 
 
-def _same_schema(known: Collection[ModelVersion], version: str) -> None:
-    """Refuse a version of another state schema than the champion's: no meter's state could be read any more."""
-    schemas = {found.version: _schema(found.bundle_dir) for found in known}
-    judging = next((found.version for found in known if CHAMPION in found.aliases), version)
-    if None not in (schemas.get(version), schemas[judging]) and schemas[version] != schemas[judging]:
-        raise RegistryError(
-            f"version {version} keeps meters' states in schema {schemas[version]}, the champion {judging} in schema "
-            f"{schemas[judging]}, and neither reads the other's; `dvc repro` makes a version that does"
-        )
+def _check_readable(found: ModelVersion) -> None:
+    """Refuse a version whose states and bundle another meterwatch reads: no service of this one could load it."""
+    from meterwatch.detection.memory import SCHEMA  # brings numpy, which commands that only look need not
 
-
-def _schema(bundle_dir: Path) -> object:
     try:
-        return json.loads((bundle_dir / MANIFEST).read_text()).get("schema")
+        schema = json.loads((found.bundle_dir / MANIFEST).read_text()).get("schema")
     except (OSError, ValueError):
-        return None
+        return
+    if schema not in (None, SCHEMA):
+        raise RegistryError(
+            f"version {found.version} keeps meters' states in schema {schema}, this meterwatch reads schema {SCHEMA}; "
+            "`dvc repro` makes a version that does"
+        )
 
 
 def challenge(settings: Settings, version: str) -> None:
