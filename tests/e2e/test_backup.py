@@ -31,10 +31,9 @@ def settings_of(instance: Instance) -> Settings:
 @pytest.mark.timeout(900)
 def test_a_restored_machine_goes_on_with_nothing_lost_or_doubled(instance: Instance, tmp_path: Path) -> None:
     """The backup is taken while records are sent, judged and written; the first machine is never seen again."""
-    other, calm = Instance(tmp_path / "other"), Instance(tmp_path / "calm")
+    restored = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    other, calm = Instance(tmp_path / "other", restored), Instance(tmp_path / "calm", restored)
     calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = other.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
-    for one in (other, calm):
-        one.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     instance.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = "200"
     instance.run("broker", "start")
     instance.spawn("serve")
@@ -51,7 +50,7 @@ def test_a_restored_machine_goes_on_with_nothing_lost_or_doubled(instance: Insta
 
     said = other.run("restore", tmp_path / "b.tar").stdout
     assert "`meterwatch up` goes on from its ledger" in said
-    assert registered(Settings(mlflow_tracking_uri=other.env["METERWATCH_MLFLOW_TRACKING_URI"])) is not None
+    assert registered(Settings(mlflow_tracking_uri=restored)) is not None
     before = other.stored()
     assert before > AT_LEAST
     try:

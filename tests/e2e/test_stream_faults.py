@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from meterwatch import processes
+from meterwatch.detection.detector import Detector, seal
 from meterwatch.settings import Settings
 from meterwatch.storage import models
 from streaming.accounts import broken_identities
@@ -107,6 +109,45 @@ def two_versions(mlruns: Path, directory: Path) -> tuple[Settings, str, str]:
             (newest, settings.model_name, champion.version),
         )
     return settings, champion.version, newest
+
+
+def patient(mlruns: Path, directory: Path, lateness_s: int) -> str:
+    """The URL of a registry whose champion has readings wait so long, and is else the same."""
+    shutil.copytree(mlruns, directory)
+    settings = Settings(mlflow_tracking_uri=f"sqlite:///{directory}/mlflow.db")
+    champion = models.champion(settings)
+    assert champion is not None
+    path = champion.bundle_dir / "params.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"allowed_lateness_s": lateness_s}))
+    seal(champion.bundle_dir)
+    with closing(sqlite3.connect(directory / "mlflow.db")) as db, db:
+        db.execute(
+            "UPDATE model_version_tags SET value = ? WHERE key = ? AND version = ?",
+            (Detector.load(champion.bundle_dir).bundle_hash, models.BUNDLE_SHA256, champion.version),
+        )
+    return settings.mlflow_tracking_uri
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_readings_wait_to_be_put_in_order_though_the_stream_is_killed(
+    fed: Instance, project: Path, tmp_path: Path
+) -> None:
+    """With a lateness none of a late reading's kind is left, and what waits outlives the stream."""
+    fed.env["METERWATCH_MLFLOW_TRACKING_URI"] = patient(project / "mlruns", tmp_path / "mlruns", 14 * 86_400)
+    fed.env["METERWATCH_MAX_OFFSETS_PER_TRIGGER"] = "300"
+    fed.spawn("serve")
+    stream = fed.spawn("stream")
+    wait_for("readings that wait", lambda: done(fed) and fed.rows("SELECT 1 FROM held_readings LIMIT 1"))
+    stream.kill()
+    stream.wait()
+    fed.run("stream", "--once")
+    ((records, late, held),) = fed.rows("SELECT sum(records), sum(late), sum(held) FROM offsets")
+    assert (records, late) == (RECORDS, 0)
+    assert fed.rows("SELECT count(*) FROM held_readings") == [(held,)]
+    assert held > 0
+    assert broken_identities(settings_of(fed)) == []
+    assert differences(compare(fed.dir / "meterwatch.db", calm(fed, tmp_path / "calm"))) == 0
 
 
 @pytest.mark.long
