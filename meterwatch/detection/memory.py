@@ -228,16 +228,17 @@ def _read_profile(
 def _packed(hot: NDArray[np.void]) -> bytes:
     """Records of HOT_DTYPE as they stand in states, coarse series in bytes."""
     codes = hot["hot"]
-    head = hot.view(np.uint8).reshape(len(hot), -1)[:, :_BEFORE_HOT]
-    fine = np.ascontiguousarray(codes[:, _FINE]).view(np.uint8).reshape(len(hot), -1)
-    return np.concatenate([head, fine, to_bytes(codes[:, _COARSE], _COARSE).reshape(len(hot), -1)], axis=1).tobytes()
+    head = hot.view(np.uint8).reshape(len(hot), HOT_DTYPE.itemsize)[:, :_BEFORE_HOT]
+    fine = np.ascontiguousarray(codes[:, _FINE]).view(np.uint8).reshape(len(hot), 2 * len(FINE) * HOT)
+    coarse = to_bytes(codes[:, _COARSE], _COARSE).reshape(len(hot), len(COARSE) * HOT)
+    return np.concatenate([head, fine, coarse], axis=1).tobytes()
 
 
 def _unpacked(raw: bytes) -> NDArray[np.void]:
     """The inverse of `_packed`."""
     rows = np.frombuffer(raw, np.uint8).reshape(-1, STATE_SIZE)
     hot = np.zeros(len(rows), HOT_DTYPE)
-    hot.view(np.uint8).reshape(len(rows), -1)[:, :_BEFORE_HOT] = rows[:, :_BEFORE_HOT]
+    hot.view(np.uint8).reshape(len(rows), HOT_DTYPE.itemsize)[:, :_BEFORE_HOT] = rows[:, :_BEFORE_HOT]
     fine, coarse = np.split(rows[:, _BEFORE_HOT:], [2 * len(FINE) * HOT], axis=1)
     hot["hot"][:, _FINE] = np.ascontiguousarray(fine).view("<i2").reshape(len(rows), len(FINE), HOT)
     hot["hot"][:, _COARSE] = from_bytes(coarse.reshape(len(rows), len(COARSE), HOT), _COARSE)

@@ -212,7 +212,7 @@ def test_another_threshold_is_a_version_that_differs_in_nothing_else(project: Pa
     assert newest.tags["parent_version"] == before.version
     old, new = (Detector.load(one.bundle_dir) for one in (before, newest))
     assert new.bundle_hash == newest.bundle_sha256
-    assert (old.params.threshold, new.params.threshold) == (0.0, 0.75)
+    assert (old.params.threshold, new.params.threshold) == (SMALL["detector"]["threshold"], 0.75)
     files = [json.loads((one.bundle_dir / models.MANIFEST).read_text())["files"] for one in (before, newest)]
     assert {name for name in files[0] if files[0][name] != files[1][name]} == {"params.json"}
     assert "another number" in meterwatch(project, "threshold", "apply", "0").stderr

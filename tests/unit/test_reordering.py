@@ -233,7 +233,7 @@ def test_without_a_bound_nothing_waits_and_nobody_asks_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = stream_of(tmp_path, 0)
-    monkeypatch.setattr(stream.store, "waiting", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(stream.store.known, "waiting", lambda *_: pytest.fail("asked"))
     stream.take(records_of(2, 500))
     (row,) = stream.store.known.ledger("first").to_pylist()
     assert row["held"] == 0
