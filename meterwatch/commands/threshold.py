@@ -52,14 +52,14 @@ def suggest(
     if found["suggested"] is None:
         print(f"None keeps within {budget:g} false alarms a meter and month.")
     elif found["suggested"] != found["threshold"]:
-        print(f"The lowest within {budget:g} a month: `meterwatch threshold apply -- {found['suggested']:g}`.")
+        print(f"The lowest within {budget:g} a month: `meterwatch threshold apply {found['suggested']:g}`.")
     else:
         print(f"The present threshold is the lowest within {budget:g} a month.")
 
 
-@threshold.command()
+@threshold.command(context_settings={"ignore_unknown_options": True})  # -1 is a threshold
 def apply(
-    value: Annotated[float, typer.Argument(help="log10 of the months between two; -- before a negative one.")],
+    value: Annotated[float, typer.Argument(help="log10 of the months between two alarms.")],
 ) -> None:
     """Register the champion with another threshold, as a version to be promoted."""
     from meterwatch.settings import load

@@ -215,7 +215,7 @@ def test_another_threshold_is_a_version_that_differs_in_nothing_else(project: Pa
     assert (old.params.threshold, new.params.threshold) == (SMALL["detector"]["threshold"], 0.75)
     files = [json.loads((one.bundle_dir / models.MANIFEST).read_text())["files"] for one in (before, newest)]
     assert {name for name in files[0] if files[0][name] != files[1][name]} == {"params.json"}
-    assert "another number" in meterwatch(project, "threshold", "apply", "0").stderr
+    assert "another number" in meterwatch(project, "threshold", "apply", f"{old.params.threshold:g}").stderr
     models.promote(settings(project), newest.version)
     models.rollback(settings(project))
     assert models.champion(settings(project)) == models.numbered(settings(project), before.version)
