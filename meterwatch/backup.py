@@ -203,11 +203,8 @@ def _check_same(copied: Path, registry: Path) -> None:
     if not copied.exists():
         return
     sql = "SELECT name, version, value FROM model_version_tags WHERE key = ?"
-    before, now = (
-        set(db.execute(sql, (models.BUNDLE_SHA256,)))
-        for path in (copied, registry)
-        for db in [sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)]
-    )
+    with models.reading(copied) as old, models.reading(registry) as new:
+        before, now = (set(db.execute(sql, (models.BUNDLE_SHA256,))) for db in (old, new))
     if lacking := sorted(before - now):
         name, version, _ = lacking[0]
         raise BackupError(

@@ -28,6 +28,7 @@ from meterwatch.detection.readings import CHANNELS
 from meterwatch.processes import registered
 from meterwatch.storage import models
 from meterwatch.storage.lending import reading
+from meterwatch.storage.tables import CHANNEL_COLUMNS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,10 +41,8 @@ RAW = Path("data/raw")
 SHARES = {"train": 0.0, "calibrate": 0.6, "evaluate": 0.8, "end": 1.0}  # of the days, as in the shipped year
 LEAST_DAYS = 10  # fewer have no four different dates; `prepare` asks for more
 _DAY_S = 86_400
-_COLUMNS = ("global_active_power", "global_reactive_power", "voltage", "global_intensity",
-            "sub_metering_1", "sub_metering_2", "sub_metering_3")  # fmt: skip
 _ROWS = f"""
-SELECT at, {", ".join(_COLUMNS)} FROM power_data AS p WHERE meter_id = ? AND NOT EXISTS (
+SELECT at, {", ".join(CHANNEL_COLUMNS)} FROM power_data AS p WHERE meter_id = ? AND NOT EXISTS (
     SELECT 1 FROM labels AS l LEFT JOIN events AS e ON e.event_id = l.event_id
     WHERE l.meter_id = p.meter_id AND l.label = 'real'
     AND p.at BETWEEN l.start_at AND coalesce(e.end_at, l.end_at, l.start_at)
