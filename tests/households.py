@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.instances import ROOT
+from training.prepared import Prepared
+from training.series import Series
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,3 +38,10 @@ def household(
     energy = power * 1000 * cadence / 3600
     parts = np.floor(energy * rng.dirichlet([1, 1, 3, 5], n).T[:3])
     return at, np.stack([power, reactive, voltage, current, *parts])
+
+
+def in_parts() -> Prepared:
+    """A made month as stage `prepare` leaves it: to train, to calibrate, to evaluate."""
+    at, channels = household(days=34, seed=21)
+    starts = {"train": 0, "calibrate": 14, "evaluate": 20, "end": 32}
+    return Prepared(Series("m", at, channels), {name: START + day * 86_400 for name, day in starts.items()}, "")

@@ -11,26 +11,24 @@ import pytest
 from meterwatch.detection.alarms import Scored
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.faults import Label
-from tests.households import START, household
+from tests.households import START, in_parts
 from training import comparison, evaluate
 from training.evaluate import OURS, expectation, figures_of
 from training.judged import Judged, evaluated_on, judge, judge_copies, known_before
 from training.params import Evaluate
-from training.prepared import Prepared
 from training.series import Series, together
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAY_S = 86_400
+    from training.prepared import Prepared
+
 TOLD = Evaluate(copies=2, faults_per_month=20.0, budget=1.0, seed=5)
 
 
 @pytest.fixture(scope="module")
 def data() -> Prepared:
-    at, channels = household(days=34, seed=21)
-    starts = {"train": 0, "calibrate": 14, "evaluate": 20, "end": 32}
-    return Prepared(Series("m", at, channels), {name: START + day * DAY_S for name, day in starts.items()}, "")
+    return in_parts()
 
 
 @pytest.fixture(scope="module")

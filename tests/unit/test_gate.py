@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from meterwatch.detection.detector import MANIFEST, Detector, seal
 from meterwatch.detection.errors import DataError
 from meterwatch.storage.models import BUNDLE_SHA256, ModelVersion
-from tests.households import START, household
+from tests.households import in_parts
 from training import gate
 from training.judged import evaluated_on, judge_copies, known_before
 from training.outcomes import Outcomes, outcomes
 from training.params import Evaluate, load
-from training.prepared import Prepared
-from training.series import Series
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAY_S = 86_400
+    from training.prepared import Prepared
+
 ASKED = Evaluate(copies=2, faults_per_month=20.0, budget=1.0, seed=5)
 TOLD = load().register_.model_copy(update={"resamples": 200})
 FAULTS: list[list[str | int]] = [[0, ("surge", "theft")[i % 2], i] for i in range(40)]
@@ -78,9 +77,7 @@ def test_false_alarms_refuse_what_finds_everything() -> None:
 
 @pytest.fixture(scope="module")
 def data() -> Prepared:
-    at, channels = household(days=34, seed=21)
-    starts = {"train": 0, "calibrate": 14, "evaluate": 20, "end": 32}
-    return Prepared(Series("m", at, channels), {name: START + day * DAY_S for name, day in starts.items()}, "")
+    return in_parts()
 
 
 @pytest.fixture(scope="module")
