@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,16 +11,17 @@ import numpy as np
 
 from meterwatch.detection import slots as code
 from meterwatch.detection.catalogue import STATISTICS
-from meterwatch.detection.memory import LENGTHS
-from meterwatch.detection.params import HISTORY
-from meterwatch.detection.statistics import DAYS, WEEKS
+from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
+from meterwatch.detection.slots import LENGTHS
+from meterwatch.detection.statistics import DAYS, WEEKS, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
     from meterwatch.detection.alarms import Scored
     from meterwatch.detection.catalogue import Statistic
-    from meterwatch.detection.lookups import Window
 
 HOUR, DAY = 3600, 86_400
 SLOT = 900
@@ -234,22 +236,43 @@ def quartiles(values: Sequence[float], least: int) -> tuple[float, float, float]
     return (up[(n - 1) // 2] + up[n // 2]) / 2, up[n // 4], up[n - 1 - n // 4]
 
 
-def usual(window: Window, m: int, slot: int, lags: Iterable[int]) -> tuple[float, float, float] | None:
+@dataclass
+class Laid:
+    """Some meters' slots, history and today's in one row."""
+
+    codes: list[NDArray[np.int16]]  # per series (m, length + HOT)
+    flag: NDArray[np.uint8]  # (m, HISTORY)
+    level: NDArray[np.float64]  # (m,) mW
+    acceptance_days: int = 21
+
+    def usable(self, m: int, place: int) -> bool:
+        """Whether a slot may teach: today's do, and flagged ones only where they are the new normal."""
+        accepted = int(self.flag[m, -28 * SLOTS_A_DAY :].sum()) >= self.acceptance_days * SLOTS_A_DAY
+        return place >= HISTORY or accepted or not self.flag[m, place]
+
+    def window(self) -> Window:
+        """The same as the detector holds it."""
+        slots = np.concatenate([codes[:, :-HOT] for codes in self.codes], axis=1)
+        hot = np.stack([codes[:, -HOT:] for codes in self.codes], axis=1)
+        return Window(slots, self.flag, np.arange(len(slots)), hot, self.level, self.acceptance_days)
+
+
+def usual(window: Laid, m: int, slot: int, lags: Iterable[int]) -> tuple[float, float, float] | None:
     """What mean power is usual at a slot of today: the same slot and its neighbours of the periods before today."""
     values = []
     for lag in lags:
         place = HISTORY + slot - lag
-        if place < HISTORY and window.usable[m, place] and window.codes[code.MEAN][m, place] != code.MISSING:
+        if place < HISTORY and window.usable(m, place) and window.codes[code.MEAN][m, place] != code.MISSING:
             values.append(float(code.decode(window.codes[code.MEAN][m, place])))
     return quartiles(values, 3)
 
 
-def deviations(window: Window, m: int, slot: int) -> list[float]:
+def deviations(window: Laid, m: int, slot: int) -> list[float]:
     """Every statistic at a slot of today in robust deviations from its own past, on its suspicious side."""
     return [_deviation(window, m, slot, statistic) for statistic in STATISTICS]
 
 
-def _deviation(window: Window, m: int, slot: int, statistic: Statistic) -> float:
+def _deviation(window: Laid, m: int, slot: int, statistic: Statistic) -> float:
     level = float(window.level[m])
     judged = _value(window, m, slot, statistic, 0)
     floor = 0.05 * level
@@ -262,7 +285,7 @@ def _deviation(window: Window, m: int, slot: int, statistic: Statistic) -> float
     told = []
     for lags in (DAYS, WEEKS):
         near = [lag + beside for lag in lags.tolist() for beside in (-1, 0, 1)]
-        past = [_value(window, m, slot, statistic, lag) for lag in near if window.usable[m, HISTORY + slot - lag]]
+        past = [_value(window, m, slot, statistic, lag) for lag in near if window.usable(m, HISTORY + slot - lag)]
         found = quartiles([value for value in past if value is not None], 10)
         if found and judged is not None:
             middle, low, high = found
@@ -270,7 +293,7 @@ def _deviation(window: Window, m: int, slot: int, statistic: Statistic) -> float
     return max(-50.0, min(50.0, *told)) if told else math.nan
 
 
-def _value(window: Window, m: int, slot: int, statistic: Statistic, lag: int) -> float | None:
+def _value(window: Laid, m: int, slot: int, statistic: Statistic, lag: int) -> float | None:
     codes, k = window.codes[statistic.series][m], statistic.series
     end = LENGTHS[k] + slot - lag
     places = range(end - statistic.window + 1, end + 1)

@@ -9,7 +9,6 @@ import numpy as np
 from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.kinds import SUSPICIOUS, packed
 from meterwatch.detection.novelty import novel
-from meterwatch.detection.params import HOT
 from meterwatch.detection.sequence import scaled
 from meterwatch.detection.slots import COARSE, DEVIATION, MEAN, decode, encode, from_bytes, to_bytes
 from meterwatch.detection.slotting import FILL, Closing, accumulate
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from meterwatch.detection.expecting import View
-    from meterwatch.detection.lookups import Window
     from meterwatch.detection.rounds import Models, Trace
+    from meterwatch.detection.statistics import Window
 
     Floats = NDArray[np.float64]
 
@@ -84,8 +83,6 @@ def judge_slots(
     rows = np.flatnonzero(view.ready[closing.meter] & (place >= 0))
     if not len(rows):
         return
-    for k, codes in enumerate(window.codes):
-        codes[:, -HOT:] = view.hot["hot"][:, k]
     usual = np.empty((4, len(STATISTICS), len(rows))) if trace is not None and trace.want_usual else None
     features = np.ascontiguousarray(deviations(window, closing.meter[rows], place[rows], usual).T)
     closing.why[rows] = np.argmax(np.nan_to_num(features, nan=-np.inf), axis=1)

@@ -16,8 +16,9 @@ import numpy as np
 
 from meterwatch.detection.errors import StateError
 from meterwatch.detection.novelty import HOURS, NOTHING
-from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SHORT_HISTORY, SLOTS_A_DAY
-from meterwatch.detection.slots import COARSE, FINE, MEAN, MISSING, SERIES, from_bytes, to_bytes
+from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SLOTS_A_DAY
+from meterwatch.detection.profiles import pack, unpack
+from meterwatch.detection.slots import COARSE, FINE, LENGTHS, MISSING, OFFSETS, SERIES, WIDTH, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SCHEMA = 2
 NEVER = -(2**40)  # a time before all others
 BEYOND = 2**62  # more than any power in mW: `least` of a slot without readings, and -BEYOND its `largest`
-LENGTHS = tuple(HISTORY if k == MEAN else SHORT_HISTORY for k in range(len(SERIES)))
 
 HOT_DTYPE = np.dtype(
     [
@@ -80,7 +80,6 @@ _FINE, _COARSE = np.array(FINE), np.array(list(COARSE))
 KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
         "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
-_WHOLE, _PAIRS, _HALVED_PAIRS, _AS_MEAN = range(4)  # forms of a series in a profile
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
 
 
@@ -94,7 +93,8 @@ class Memory:
     """The decoded states of a call's meters as arrays; changed in place while observing."""
 
     hot: NDArray[np.void]  # (m,) of HOT_DTYPE
-    series: list[NDArray[np.int16]]  # per series (m, length)
+    slots: NDArray[np.int16]  # (m, WIDTH) one series after another
+    series: list[NDArray[np.int16]]  # per series (m, length), views of `slots`
     flag: NDArray[np.uint8]  # (m, HISTORY) 1: the slot was anomalous
     changed: NDArray[np.bool_]  # (m,) the profile differs from the one that came in
     digests: list[bytes]
@@ -119,15 +119,18 @@ class Memory:
             if len(body) != STATE_SIZE:
                 raise StateError(meter_id, "state", "has a wrong length")
         hot = _unpacked(b"".join(bodies))
-        series = [np.full((m, length), MISSING, np.int16) for length in LENGTHS]
+        slots = np.full((m, WIDTH), MISSING, np.int16)
+        series = [slots[:, begin : begin + length] for begin, length in zip(OFFSETS, LENGTHS, strict=True)]
         flag = np.zeros((m, HISTORY), np.uint8)
         for i, raw in enumerate(profiles):
             if raw is not None:
                 if states[i] is None:
                     raise StateError(meter_ids[i], "profile", "came without a state")
-                _read_profile(meter_ids[i], raw, digests[i], i, series, flag)
+                present, body = _open(meter_ids[i], "profile", raw, _PROFILE_MAGIC, digests[i])
+                if not unpack(slots, flag, i, present, body):  # sealed well, but shorter than what it says it holds
+                    raise StateError(meter_ids[i], "profile", "has a wrong length")
         roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
-        return cls(hot, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
+        return cls(hot, slots, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
 
     def forget(self, rows: NDArray[np.int64]) -> None:
         """Start meters anew, but for their order and their open event, which have their own ends."""
@@ -135,8 +138,7 @@ class Memory:
         for name in HOT_DTYPE.names or ():
             if name not in KEPT:
                 self.hot[name][rows] = fresh[name]
-        for series in self.series:
-            series[rows] = MISSING
+        self.slots[rows] = MISSING
         self.flag[rows] = 0
         self.changed[rows] = True
 
@@ -150,24 +152,9 @@ class Memory:
         return [self._profile(i) if changed else None for i, changed in enumerate(self.changed)]
 
     def _profile(self, i: int) -> bytes:
-        present, parts = 0, [np.packbits(self.flag[i]).tobytes()]
-        for k, series in enumerate(self.series):
-            row = series[i]
-            if (row == MISSING).all():
-                continue
-            present |= 1 << k
-            if k and np.array_equal(row, self.series[MEAN][i, -len(row) :]):  # one reading a slot
-                parts.append(bytes([_AS_MEAN]))
-                continue
-            if k in COARSE:
-                row = to_bytes(row[None], np.array([k]))[0]
-            # Readings every half hour fill slots in pairs, of which one says it all; the first may be half a pair.
-            odd = int(self.roll_slot[i]) % 2
-            pairs = row[odd : len(row) - odd].reshape(-1, 2)
-            paired = bool((pairs[:, 0] == pairs[:, 1]).all())
-            kept = np.concatenate([row[:odd], pairs[:, 0], row[len(row) - odd :]]) if paired else row
-            parts.append(bytes([_PAIRS + odd if paired else _WHOLE]) + kept.tobytes())
-        return _seal(_PROFILE_MAGIC, present, self.digests[i], b"".join(parts))
+        # Readings every half hour fill slots in pairs; the first may be half a pair.
+        present, body = pack(self.slots, self.flag, i, int(self.roll_slot[i]) % 2)
+        return _seal(_PROFILE_MAGIC, present, self.digests[i], body)
 
 
 def _seal(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
@@ -193,36 +180,6 @@ def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> 
     if _check(magic, present, digest, body) != check:
         raise StateError(meter_id, part, "was altered or cut")
     return present, body
-
-
-def _read_profile(
-    meter_id: str, raw: bytes, digest: bytes, i: int, series: list[NDArray[np.int16]], flag: NDArray[np.uint8]
-) -> None:
-    present, body = _open(meter_id, "profile", raw, _PROFILE_MAGIC, digest)
-    place = HISTORY // 8
-    try:
-        flag[i] = np.unpackbits(np.frombuffer(body, np.uint8, place))
-        for k, length in enumerate(LENGTHS):
-            if not present >> k & 1:
-                continue
-            form, place = body[place], place + 1
-            if form == _AS_MEAN:
-                series[k][i] = series[MEAN][i, -length:]
-                continue
-            odd, row = int(form == _HALVED_PAIRS), series[k][i]
-            count = length // 2 + odd if form else length
-            if k in COARSE:
-                values = from_bytes(np.frombuffer(body, np.uint8, count, place)[None], np.array([k]))[0]
-            else:
-                values = np.frombuffer(body, "<i2", count, place)
-            if form == _WHOLE:
-                row[:] = values
-            else:
-                row[odd : length - odd].reshape(-1, 2)[:] = values[odd : count - odd, None]
-                row[:odd], row[length - odd :] = values[:odd], values[count - odd :]
-            place += count if k in COARSE else 2 * count
-    except (IndexError, ValueError):  # sealed well, but shorter than what it says it holds
-        raise StateError(meter_id, "profile", "has a wrong length") from None
 
 
 def _packed(hot: NDArray[np.void]) -> bytes:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.kinds import FAST
-from meterwatch.detection.memory import BEYOND, LENGTHS, NEVER, Memory
+from meterwatch.detection.memory import BEYOND, NEVER, Memory
 from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.readings import GAP, Readings
 from meterwatch.detection.segment import LONGEST_CADENCE, Segment, judge_segment
-from meterwatch.detection.slots import MEAN, MISSING, decode
+from meterwatch.detection.slots import LENGTHS, MISSING
+from meterwatch.detection.statistics import levels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,7 +179,7 @@ def _roll(memory: Memory, active: Ints, day: Ints) -> None:
     _settle(hot, rows)
     ready = rows[hot["level"][rows] > 0]
     if len(ready):
-        hot["level"][ready] = _level(memory, ready)
+        hot["level"][ready] = levels(memory, ready)
 
 
 def _settle(hot: NDArray[np.void], rows: Ints) -> None:
@@ -203,14 +204,6 @@ def _shifted(
     return np.where(inside, np.take_along_axis(joined, np.minimum(source, joined.shape[1] - 1), axis=1), missing)
 
 
-def _level(memory: Memory, rows: Ints) -> Ints:
-    """The meters' usual power in mW: the mean size of their known slots, never below one watt."""
-    codes = np.concatenate([memory.series[MEAN][rows], memory.hot["hot"][rows, MEAN]], axis=1)
-    known = (codes != MISSING).sum(axis=1)
-    level: Ints = np.maximum(np.abs(decode(codes)).sum(axis=1) // np.maximum(known, 1), 1000)
-    return level
-
-
 def _warm_up(memory: Memory, m: int, at: Ints, power: NDArray[np.bool_], params: DetectorParams) -> int:
     """How many of one unready meter's readings belong to its warm-up; 0: it is over, and its level is set."""
     hot = memory.hot
@@ -228,7 +221,7 @@ def _warm_up(memory: Memory, m: int, at: Ints, power: NDArray[np.bool_], params:
         return len(at)
     first = int(np.flatnonzero(power)[over[0]])
     if first == 0:
-        hot["level"][m] = _level(memory, np.array([m]))[0]
+        hot["level"][m] = levels(memory, np.array([m]))[0]
         if cadence <= 0:  # from here on a segment has one cadence, whatever readings are cut into it
             hot["cadence"][m] = -cadence or LONGEST_CADENCE
             _settle(hot, np.array([m]))

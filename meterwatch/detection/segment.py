@@ -15,13 +15,12 @@ from meterwatch.detection.ordering import append
 from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import GAP, SCORED, WARMING_UP
 from meterwatch.detection.slotting import FILL, Closing, before, close, running_max
-from meterwatch.detection.statistics import lay_out, slot_context
+from meterwatch.detection.statistics import Window, slot_context
 from meterwatch.detection.thresholds import FAST_GIVES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from meterwatch.detection.lookups import Window
     from meterwatch.detection.memory import Memory
     from meterwatch.detection.params import DetectorParams
     from meterwatch.detection.rounds import Judged, Models, Trace
@@ -176,13 +175,11 @@ def _contexts(
     """The usual power of each reading's and each closing slot; None where no meter is ready."""
     if not view.ready.any():
         return None, {}
-    rows = segment.active
-    series = [one[rows] for one in memory.series]
-    window = lay_out(series, memory.flag[rows], view.hot["hot"], view.hot["level"], params.acceptance_days)
+    window = Window(memory.slots, memory.flag, segment.active, view.hot["hot"], view.level, params.acceptance_days)
     owner = np.concatenate([view.meter, closing.meter])
     within = np.clip(np.concatenate([view.slot, closing.slot]) - view.base[owner], 0, SLOTS_A_DAY - 1)
     distinct, inverse = np.unique(owner * SLOTS_A_DAY + within, return_inverse=True)
-    found = np.stack(slot_context(window, distinct // SLOTS_A_DAY, distinct % SLOTS_A_DAY))[:, :, inverse]
+    found = slot_context(window, distinct // SLOTS_A_DAY, distinct % SLOTS_A_DAY)[:, :, inverse]
     n = len(view.meter)
     return window, {"readings": found[:, :, :n], "slots": found[:, :, n:]}
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.params import HISTORY, SHORT_HISTORY
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -24,14 +26,18 @@ MEAN, MAX, MIN, RUN, DEVIATION, REST, VOLTAGE, MISMATCH, RESIDUAL, REACTIVE = ra
 COARSE = {RUN: 0, DEVIATION: 0, MISMATCH: 0, RESIDUAL: -127, REACTIVE: -127}
 FINE = tuple(k for k in range(len(SERIES)) if k not in COARSE)
 NO_BYTE = 255  # MISSING in a byte
+LENGTHS = tuple(HISTORY if k == MEAN else SHORT_HISTORY for k in range(len(SERIES)))  # slots remembered
+OFFSETS = tuple(sum(LENGTHS[:k]) for k in range(len(SERIES)))  # of each series in a meter's slots
+WIDTH = sum(LENGTHS)
 
-_LOWEST = np.zeros(len(SERIES), np.int16)
-_LOWEST[list(COARSE)] = list(COARSE.values())
-_STEP = np.where(_LOWEST < 0, 258, 129).astype(np.int16)  # 127 and 254 of them reach the largest code
+LOWEST = np.zeros(len(SERIES), np.int16)
+LOWEST[list(COARSE)] = list(COARSE.values())
+STEP = np.where(LOWEST < 0, 258, 129).astype(np.int16)  # 127 and 254 of them reach the largest code
+STEP[list(FINE)] = 0  # no byte holds these
 
-_VALUES = np.rint(np.sinh(np.arange(-32_768, 32_768) / STEPS) * UNIT).clip(-1e13, 1e13).astype(np.int64)
-_VALUES[0] = 0  # MISSING adds nothing to a sum
-_VALUES = np.roll(_VALUES, 32_768)  # by a code's bits as an unsigned number
+VALUES = np.rint(np.sinh(np.arange(-32_768, 32_768) / STEPS) * UNIT).clip(-1e13, 1e13).astype(np.int64)
+VALUES[0] = 0  # MISSING adds nothing to a sum
+VALUES = np.roll(VALUES, 32_768)  # by a code's bits as an unsigned number
 
 
 def encode(values: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -43,13 +49,13 @@ def encode(values: NDArray[np.int64]) -> NDArray[np.int16]:
 
 def decode(codes: NDArray[np.int16]) -> NDArray[np.int64]:
     """Whole thousandths of each code; MISSING gives 0."""
-    values: NDArray[np.int64] = _VALUES.take(codes.view(np.uint16))
+    values: NDArray[np.int64] = VALUES.take(codes.view(np.uint16))
     return values
 
 
 def to_bytes(codes: NDArray[np.int16], series: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Codes of coarse series, (…, len(series), n), to the nearest that a byte holds."""
-    step, lowest = _STEP[series][:, None], _LOWEST[series][:, None]
+    step, lowest = STEP[series][:, None], LOWEST[series][:, None]
     places = np.rint(codes / step) - lowest
     packed: NDArray[np.uint8] = np.where(codes == MISSING, NO_BYTE, places.clip(0, 254)).astype(np.uint8)
     return packed
@@ -57,6 +63,6 @@ def to_bytes(codes: NDArray[np.int16], series: NDArray[np.int64]) -> NDArray[np.
 
 def from_bytes(packed: NDArray[np.uint8], series: NDArray[np.int64]) -> NDArray[np.int16]:
     """The inverse of `to_bytes`."""
-    step, lowest = _STEP[series][:, None], _LOWEST[series][:, None]
+    step, lowest = STEP[series][:, None], LOWEST[series][:, None]
     codes: NDArray[np.int16] = np.where(packed == NO_BYTE, MISSING, (packed + lowest) * step).astype(np.int16)
     return codes

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import treelite
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
+from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
+from treelite import gtil
 
 from meterwatch.detection.catalogue import SLOW_SERIES_ONLY, STATISTICS
 from meterwatch.detection.forest import Trees
@@ -49,6 +51,30 @@ def test_stranger_is_higher(forest: tuple[IsolationForest, Trees]) -> None:
     means = [forest[1].score(far(distance)).mean() for distance in (0.0, 4.0, 12.0, 40.0)]
     assert means == sorted(means)
     assert means[-1] > means[0] + 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), missing=st.sampled_from([0.0, 0.1]), trees=st.integers(1, 20))
+def test_trees_equal_the_library_that_wrote_them_to_the_bit(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, missing: float, trees: int
+) -> None:
+    """Sums, means and classes, with as many trees as go side by side or not, values missing or on a threshold."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-3, 4, (200, 6)).astype(np.float64)
+    label = np.abs(rows[:, 0] + rows[:, 1]).astype(int) % 3
+    told = [
+        IsolationForest(n_estimators=trees, random_state=1).fit(rows),
+        RandomForestClassifier(n_estimators=trees, random_state=1).fit(rows, label),
+        HistGradientBoostingClassifier(max_iter=trees, min_samples_leaf=5, random_state=1).fit(rows, label > 1),
+    ]
+    rows[rng.random(rows.shape) < missing] = np.nan
+    for number, model in enumerate(told):
+        path = tmp_path_factory.mktemp("trees") / "trees.treelite"
+        save_trees(model, path)
+        mine, plain = Trees(path), treelite.Model.deserialize(str(path))
+        found = mine.probabilities(rows) if number == 1 else mine.score(rows)
+        out = gtil.predict(plain, rows.astype(np.float32), nthread=1, pred_margin=True)
+        assert found.tobytes() == np.asarray(out, np.float64).tobytes()
 
 
 @settings(max_examples=30, deadline=None)

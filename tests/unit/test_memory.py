@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from meterwatch.detection import memory as codec
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import StateError
-from meterwatch.detection.memory import HOT_DTYPE, LENGTHS, Memory
+from meterwatch.detection.memory import HOT_DTYPE, Memory
 from meterwatch.detection.params import HISTORY, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.rounds import Models
-from meterwatch.detection.slots import COARSE, MISSING, from_bytes, to_bytes
+from meterwatch.detection.slots import COARSE, LENGTHS, MISSING, from_bytes, to_bytes
 from tests.streams import DAY, KINDS, Caller, Stream, one_meter, past
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def filled(seed: int, shape: str) -> Memory:
         if k in COARSE:
             series = np.array([k])
             values = from_bytes(to_bytes(values[:, None], series), series)[:, 0]
-        memory.series[k] = values
+        memory.series[k][:] = values
     memory.flag = rng.integers(0, 2, memory.flag.shape).astype(np.uint8)
     memory.changed[:] = True
     return memory

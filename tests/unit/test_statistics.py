@@ -10,21 +10,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.catalogue import STATISTICS
-from meterwatch.detection.lookups import Window
-from meterwatch.detection.memory import LENGTHS
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
-from meterwatch.detection.slots import DEVIATION, MAX, MEAN, MIN, MISSING, RESIDUAL, RUN, SERIES, VOLTAGE, encode
-from meterwatch.detection.statistics import DAYS, WEEKS, deviations, lay_out, slot_context
+from meterwatch.detection.slots import DEVIATION, LENGTHS, MAX, MEAN, MIN, MISSING, RESIDUAL, RUN, VOLTAGE, encode
+from meterwatch.detection.statistics import DAYS, WEEKS, deviations, slot_context
 from tests import naive
+from tests.naive import Laid
 
 LEVELS = np.array([400_000, 2_000])  # mW
 
 
-def window(seed: int, missing: float, flagged: float, acceptance_days: int = 21, meters: int = 2) -> Window:
+def window(seed: int, missing: float, flagged: float, meters: int = 2) -> Laid:
     """Two meters with a daily pattern, noise, constant stretches, lost slots and lost days."""
     rng = np.random.default_rng(seed)
     level = LEVELS[:meters]
-    series, hot = [], np.full((meters, len(SERIES), HOT), MISSING, np.int16)
+    series: list[np.ndarray[tuple[int, int], np.dtype[np.int16]]] = []
     for k, length in enumerate(LENGTHS):
         n = length + HOT
         usual = 1 + np.sin(np.arange(n) * 2 * np.pi / SLOTS_A_DAY)
@@ -39,10 +38,8 @@ def window(seed: int, missing: float, flagged: float, acceptance_days: int = 21,
             codes[series[MAX] == MISSING] = MISSING  # a slot has both or none
             series[MAX][codes == MISSING] = MISSING
         series.append(codes)
-    for k, length in enumerate(LENGTHS):
-        hot[:, k] = series[k][:, length:]
     flag = (rng.random((meters, HISTORY)) < flagged).astype(np.uint8)
-    return lay_out([codes[:, :-HOT] for codes in series], flag, hot, level, acceptance_days)
+    return Laid(series, flag, level.astype(np.float64))
 
 
 cases = given(
@@ -60,7 +57,7 @@ def test_what_is_usual_equals_its_slow_twin(seed: int, missing: float, flagged: 
     laid = window(seed, missing, flagged)
     slot = np.array([0, 1, 47, 94, 95])
     for m in range(2):
-        found = np.stack(slot_context(laid, np.full(len(slot), m), slot))  # (3, 2, n)
+        found = slot_context(laid.window(), np.full(len(slot), m), slot)  # (3, 2, n)
         for i, one in enumerate(slot.tolist()):
             for row, lags in enumerate((DAYS, WEEKS)):
                 near = [lag + beside for lag in lags.tolist() for beside in (-1, 0, 1)]
@@ -76,7 +73,7 @@ def test_deviations_equal_their_slow_twin(seed: int, missing: float, flagged: fl
     laid = window(seed, missing, flagged)
     rng = np.random.default_rng(seed)
     slot = np.array([0, int(rng.integers(1, 95)), 99])
-    found = deviations(laid, np.array([0, 1, 1]), slot)
+    found = deviations(laid.window(), np.array([0, 1, 1]), slot)
     for i, m in enumerate((0, 1, 1)):
         expected = naive.deviations(laid, m, int(slot[i]))
         for row, statistic in enumerate(STATISTICS):
@@ -93,8 +90,8 @@ def test_what_a_statistic_was_compared_with_gives_its_deviation(seed: int, missi
     laid = window(seed, missing, flagged)
     meters, slot = np.repeat([0, 1], 4), np.tile([0, 33, 60, 95], 2)
     usual = np.empty((4, len(STATISTICS), len(slot)))
-    found = deviations(laid, meters, slot, usual)
-    assert found.tobytes() == deviations(laid, meters, slot).tobytes()
+    found = deviations(laid.window(), meters, slot, usual)
+    assert found.tobytes() == deviations(laid.window(), meters, slot).tobytes()
     for k, statistic in enumerate(STATISTICS):
         shown = usual[:, k]
         floor = {VOLTAGE: 500.0, RESIDUAL: 50.0}.get(statistic.series, 0.05 * laid.level[meters])
@@ -113,10 +110,12 @@ def test_a_slot_alone_and_in_company(seed: int, missing: float, flagged: float) 
     """The same bits for one slot as for all of a day, for one meter as for two."""
     laid = window(seed, missing, flagged)
     slot = np.arange(96)
-    whole = deviations(laid, np.repeat([0, 1], 96), np.tile(slot, 2))
+    whole = deviations(laid.window(), np.repeat([0, 1], 96), np.tile(slot, 2))
     for m, one in ((0, 0), (0, 95), (1, 17)):
-        alone = Window([codes[m : m + 1] for codes in laid.codes], laid.usable[m : m + 1], laid.level[m : m + 1])
-        assert deviations(alone, np.array([0]), np.array([one])).tobytes() == whole[:, [96 * m + one]].tobytes()
+        alone = Laid([codes[m : m + 1] for codes in laid.codes], laid.flag[m : m + 1], laid.level[m : m + 1])
+        assert (
+            deviations(alone.window(), np.array([0]), np.array([one])).tobytes() == whole[:, [96 * m + one]].tobytes()
+        )
 
 
 @settings(max_examples=8, deadline=None)
@@ -130,10 +129,9 @@ def test_later_slots_are_never_looked_at(seed: int, missing: float, flagged: flo
         later = codes[:, LENGTHS[k] + at + 1 :]
         later[:] = rng.integers(-32_768, 32_768, later.shape)
     meters, slots = np.array([0, 1]), np.array([at, at])
-    assert deviations(laid, meters, slots).tobytes() == deviations(other, meters, slots).tobytes()
+    assert deviations(laid.window(), meters, slots).tobytes() == deviations(other.window(), meters, slots).tobytes()
     other.codes[MEAN][:, HISTORY:] = rng.integers(-32_768, 32_768, (2, HOT))
-    for before, after in zip(slot_context(laid, meters, slots), slot_context(other, meters, slots), strict=True):
-        assert before.tobytes() == after.tobytes()
+    assert slot_context(laid.window(), meters, slots).tobytes() == slot_context(other.window(), meters, slots).tobytes()
 
 
 @pytest.mark.parametrize("statistic", STATISTICS, ids=lambda statistic: statistic.name)
@@ -150,7 +148,7 @@ def test_more_on_the_suspicious_side_is_worse(statistic: object) -> None:
         codes[0, LENGTHS[one.series] + 95 - one.window + 1 : LENGTHS[one.series] + 96] = encode(
             np.rint(last * np.ones(one.window)).astype(np.int64)
         )
-        told.append(deviations(laid, np.array([0]), np.array([95]))[row, 0])
+        told.append(deviations(laid.window(), np.array([0]), np.array([95]))[row, 0])
     assert told == sorted(told, reverse=one.side < 0)
     assert told[0] != told[2]
 
@@ -166,8 +164,7 @@ def test_a_lasting_change_becomes_the_new_normal(days: int, usable: bool) -> Non
     """Flagged slots are left out, until they fill so many of the last 28 days."""
     flag = np.zeros((1, HISTORY), np.uint8)
     flag[0, HISTORY - days * SLOTS_A_DAY :] = 1
-    series = [np.zeros((1, length), np.int16) for length in LENGTHS]
-    laid = lay_out(series, flag, np.zeros((1, len(SERIES), HOT), np.int16), np.array([1000]), 21)
-    assert laid.usable[0, HISTORY - 1] == usable
-    assert laid.usable[0, HISTORY:].all()
-    assert laid.usable[0, : HISTORY - days * SLOTS_A_DAY].all()
+    laid = Laid([np.zeros((1, length + HOT), np.int16) for length in LENGTHS], flag, np.array([1000.0]))
+    of_days, of_weeks = slot_context(laid.window(), np.array([0]), np.array([5]))[0, :, 0].tolist()
+    assert math.isnan(of_days) != usable
+    assert of_weeks == 0.0  # there is a week before the change

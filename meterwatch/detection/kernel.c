@@ -1,0 +1,321 @@
+/* The inner loops of the slot statistics: look-ups in many windows of many series, and quartiles of what they give.
+
+Plain C, no Python in it; `kernel.py` calls it and says what is what. Every sum is of whole numbers and every other
+number comes of the same operations in the same order, so that a slot has the same bits alone and in company. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
+
+/* Where the processor has wide registers, they are used; the bits are the same. */
+#if defined(__x86_64__) && defined(__linux__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
+#define MISSING (-32768)
+#define MOST 64 /* lags of a look-up, and values in a context, at most */
+
+typedef struct { /* one number of the trailing window of a series */
+    int32_t series, how, window, log;
+} Measure;
+
+typedef struct { /* what does not change from call to call */
+    int32_t series, hot, history, width, mean, min, slots_a_day, longest; /* width: slots of all series */
+    int32_t measures, lags, days, weeks;             /* lags: 0, then rising; days and weeks are some of them */
+    const int32_t *lengths, *offset, *lag, *of_days, *of_weeks;
+    const Measure *measure;
+    const int64_t *decoded; /* a code's value by its 16 bits */
+} Plan;
+
+typedef struct { /* meters as the detector remembers them */
+    const int16_t *slots; /* (meters of the call, lengths of all series) */
+    const uint8_t *flag;  /* (meters of the call, history) */
+    const int64_t *rows;  /* the meters' places in these */
+    const char *hot;      /* their records' slots since the profile changed, (series, hot) each */
+    int64_t stride;       /* bytes from one record to the next */
+} Meters;
+
+typedef struct { /* one meter's series, history and hot slots joined, and running sums where they are looked at */
+    int16_t *code;
+    int32_t *count;
+    int64_t *sum[HOWS];
+    int made[HOWS], present;
+} Laid;
+
+typedef struct { /* stretches of slots that are looked at, counted from the newest change of the profile */
+    int32_t begin[MOST], end[MOST], n;
+} Stretches;
+
+static const int16_t *past(const Plan *plan, const Meters *meters, int64_t m, int k) {
+    return meters->slots + meters->rows[m] * plan->width + plan->offset[k];
+}
+
+/* Whether so many of the last 28 days' slots are flagged that they are the new normal. */
+static int accepted(const Plan *plan, const uint8_t *flag, int days) {
+    int sum = 0;
+    for (int i = plan->history - 28 * plan->slots_a_day; i < plan->history; i++) sum += flag[i];
+    return sum >= days * plan->slots_a_day;
+}
+
+/* Sort each lane's n values, n rows of `lanes`: merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2 M),
+   whose comparisons do not depend on the values, so that all lanes go together. */
+WIDE static void sort(double *rows, int n, int lanes) {
+    int top = 1;
+    while (2 * top < n) top *= 2;
+    for (int p = top; p > 0; p /= 2)
+        for (int q = top, r = 0, d = p; d > 0; d = q - p, q /= 2, r = p) {
+            for (int i = 0; i + d < n; i++) {
+                if ((i & p) != r) continue;
+                double *restrict a = rows + (int64_t)i * lanes, *restrict b = rows + (int64_t)(i + d) * lanes;
+                for (int j = 0; j < lanes; j++) {
+                    double one = a[j], other = b[j];
+                    a[j] = one < other ? one : other;
+                    b[j] = one > other ? one : other;
+                }
+            }
+            if (q == p) break;
+        }
+}
+
+/* The value `of` n sorted ones of a lane of which the median (of two, if n is even) and quartiles are made. */
+static void pick(const double *rows, int lanes, int n, double out[4]) {
+    const int of[4] = {(n - 1) / 2, n / 2, n / 4, 3 * n / 4 - (n % 4 == 0)};
+    for (int k = 0; k < 4; k++) out[k] = rows[(int64_t)of[k] * lanes];
+}
+
+/* What mean power is usual at `slot[i]` of meter `m[i]`: (3, 2, n), days then weeks, NaN where unknown. */
+void mw_slot_context(const Plan *plan, const Meters *meters, int days, int64_t n, const int64_t *m,
+                     const int64_t *slot, double *out) {
+    int64_t known = -1;
+    int all = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const int16_t *codes = past(plan, meters, m[i], plan->mean);
+        const uint8_t *flag = meters->flag + meters->rows[m[i]] * plan->history;
+        if (m[i] != known) all = accepted(plan, flag, days), known = m[i];
+        for (int part = 0; part < 2; part++) {
+            const int32_t *places = part ? plan->of_weeks : plan->of_days;
+            double values[MOST], found[4] = {NAN, NAN, NAN, NAN};
+            int count = 0;
+            for (int l = 0; l < (part ? plan->weeks : plan->days); l++)
+                for (int beside = -1; beside <= 1; beside++) {
+                    int64_t place = plan->history + slot[i] + beside - plan->lag[places[l]];
+                    if (place >= plan->history || codes[place] == MISSING || (flag[place] && !all)) continue;
+                    values[count++] = (double)plan->decoded[(uint16_t)codes[place]];
+                }
+            if (count >= 3) sort(values, count, 1), pick(values, 1, count, found);
+            out[part * n + i] = (found[0] + found[1]) / 2;
+            out[(2 + part) * n + i] = found[2];
+            out[(4 + part) * n + i] = found[3];
+        }
+    }
+}
+
+/* Of each meter: the mean size of what is known of its first series, in whole thousandths; 0 where nothing is. */
+void mw_levels(const Plan *plan, const Meters *meters, int64_t n, int64_t *out) {
+    int length = plan->lengths[plan->mean];
+    for (int64_t m = 0; m < n; m++) {
+        const int16_t *codes = past(plan, meters, m, plan->mean);
+        const char *today = meters->hot + m * meters->stride + 2 * (size_t)plan->mean * plan->hot;
+        int64_t sum = 0, known = 0;
+        for (int i = 0; i < length + plan->hot; i++) {
+            int16_t code;
+            if (i < length)
+                code = codes[i];
+            else
+                memcpy(&code, today + 2 * (i - length), 2);
+            int64_t value = plan->decoded[(uint16_t)code];
+            sum += value < 0 ? -value : value;
+            known += code != MISSING;
+        }
+        out[m] = known ? sum / known : 0;
+    }
+}
+
+/* The stretches behind slots lowest - 1 to highest + 1 at every lag, each with the longest window. */
+static void stretch(const Plan *plan, int64_t lowest, int64_t highest, Stretches *out) {
+    out->n = 0;
+    for (int l = plan->lags - 1; l >= 0; l--) {
+        int32_t begin = (int32_t)lowest - 1 - plan->lag[l] - plan->longest, end = (int32_t)highest + 2 - plan->lag[l];
+        if (out->n && begin <= out->end[out->n - 1]) {
+            out->end[out->n - 1] = end;
+        } else {
+            out->begin[out->n] = begin;
+            out->end[out->n++] = end;
+        }
+    }
+}
+
+/* A missing code is the lowest there is; one less, in 16 bits, it is the highest. */
+static int largest(const int16_t *code, int n) {
+    int16_t best = MISSING;
+    for (int i = 0; i < n; i++) best = code[i] > best ? code[i] : best;
+    return best;
+}
+
+static int least_of(const int16_t *code, int n) {
+    int16_t best = 32767;
+    for (int i = 0; i < n; i++) {
+        int16_t one = (int16_t)((uint16_t)code[i] - 1u);
+        best = one < best ? one : best;
+    }
+    return best + 1;
+}
+
+static int clamped(int place, int n) { return place < 0 ? 0 : place > n ? n : place; }
+
+static void join(const Plan *plan, const Meters *meters, int64_t m, int k, const Stretches *at, Laid *laid) {
+    int length = plan->lengths[k], n = length + plan->hot;
+    memcpy(laid->code, past(plan, meters, m, k), 2 * (size_t)length);
+    memcpy(laid->code + length, meters->hot + m * meters->stride + 2 * (size_t)k * plan->hot, 2 * (size_t)plan->hot);
+    memset(laid->made, 0, sizeof laid->made);
+    laid->present = 0;
+    for (int s = 0; s < at->n && !laid->present; s++) {
+        int begin = clamped(length + at->begin[s], n), end = clamped(length + at->end[s], n);
+        laid->present = largest(laid->code + begin, end - begin) != MISSING;
+    }
+    for (int s = 0; s < at->n && laid->present; s++) {
+        int32_t count = 0;
+        int begin = clamped(length + at->begin[s], n), end = clamped(length + at->end[s], n);
+        laid->count[begin] = 0;
+        for (int i = begin; i < end; i++) laid->count[i + 1] = count += laid->code[i] != MISSING;
+    }
+}
+
+static const int64_t *running(const Plan *plan, const Laid *lower, Laid *laid, int k, int how, const Stretches *at) {
+    int64_t *out = laid->sum[how];
+    if (laid->made[how]) return out;
+    int length = plan->lengths[k], n = length + plan->hot;
+    const int16_t *code = laid->code;
+    for (int s = 0; s < at->n; s++) {
+        int64_t sum = 0;
+        int begin = clamped(length + at->begin[s], n), end = clamped(length + at->end[s], n);
+        out[begin] = 0;
+        for (int i = begin; i < end; i++) {
+            int64_t value = plan->decoded[(uint16_t)code[i]];
+            if (how == SPAN) value -= plan->decoded[(uint16_t)lower->code[i]];
+            if (how == ROUGH) {
+                int both = i > 0 && code[i] != MISSING && code[i - 1] != MISSING;
+                int64_t step = value - (both ? plan->decoded[(uint16_t)code[i - 1]] : value);
+                value = step < 0 ? -step : step;
+            }
+            out[i + 1] = sum += value;
+        }
+    }
+    laid->made[how] = 1;
+    return out;
+}
+
+/* One measure with its window ending at slot `place` of the joined series; NaN where too little is known. */
+static double look(const Plan *plan, const Laid *laid, const int64_t *sums, const Measure *measure, int64_t place) {
+    int w = measure->window, most = plan->lengths[measure->series] + plan->hot - 1;
+    int64_t end = (place > most ? most : place) + 1, begin = end - w;
+    if (begin < 0) return NAN;
+    int32_t known = laid->count[end] - laid->count[begin];
+    if (2 * known < w) return NAN;
+    if (measure->how == MAX_OF) return (double)plan->decoded[(uint16_t)largest(laid->code + begin, w)];
+    if (measure->how == MIN_OF) return (double)plan->decoded[(uint16_t)least_of(laid->code + begin, w)];
+    return (double)(sums[end] - sums[begin]) / (double)known;
+}
+
+static double logarithm(double raw, double unit) {
+    double size = log1p(fabs(raw) / unit);
+    return raw > 0 ? size : raw < 0 ? -size : raw;
+}
+
+/* Median and quartiles of every measure at one slot: `near` has the slot's values and its neighbours' before and after,
+   (3, lags, measures); a logarithm keeps the order, so it is taken of what is picked. */
+static void contexts(const Plan *plan, const double *near, const double *unit, int least, int64_t n, double *scratch,
+                     double *out) {
+    int lanes = plan->measures;
+    for (int part = 0; part < 2; part++, out += 3 * (int64_t)lanes * n) {
+        const int32_t *places = part ? plan->of_weeks : plan->of_days;
+        int periods = part ? plan->weeks : plan->days, rows = 0;
+        int32_t counts[lanes];
+        memset(counts, 0, sizeof counts);
+        for (int beside = 0; beside < 3; beside++)
+            for (int l = 0; l < periods; l++, rows++) {
+                const double *from = near + (int64_t)(beside * plan->lags + places[l]) * lanes;
+                double *to = scratch + (int64_t)rows * lanes;
+                for (int j = 0; j < lanes; j++) {
+                    int there = from[j] == from[j];
+                    counts[j] += there;
+                    to[j] = there ? from[j] : INFINITY;
+                }
+            }
+        sort(scratch, rows, lanes);
+        for (int j = 0; j < lanes; j++) {
+            double found[4] = {NAN, NAN, NAN, NAN};
+            if (counts[j] >= least) pick(scratch + j, lanes, counts[j], found);
+            if (plan->measure[j].log)
+                for (int k = 0; k < 4; k++) found[k] = logarithm(found[k], unit[j]);
+            out[j * n] = (found[0] + found[1]) / 2;
+            out[((int64_t)lanes + j) * n] = found[2];
+            out[((int64_t)2 * lanes + j) * n] = found[3];
+        }
+    }
+}
+
+/* Bytes of scratch that `mw_measures` needs. */
+int64_t mw_scratch(const Plan *plan) {
+    int64_t slots = plan->width + (int64_t)plan->series * (plan->hot + 1);
+    int64_t values = ((int64_t)plan->hot + 3) * plan->lags + MOST;
+    return 8 * values * plan->measures + slots * (8 * HOWS + 4 + 2);
+}
+
+/* Every measure at `slot[i]` of meter `m[i]` (never falling), and its context: now (measures, n), context
+   (2, 3, measures, n), days then weeks; `unit` (meters, measures) is what counts as small before a logarithm. */
+void mw_measures(const Plan *plan, const Meters *meters, int days, const double *unit, int64_t n, const int64_t *m,
+                 const int64_t *slot, int least, char *scratch, double *now, double *context) {
+    int lanes = plan->measures, lags = plan->lags, columns = plan->hot + 3;
+    Laid laid[plan->series];
+    double *values = (double *)scratch, *sorted = values + (int64_t)columns * lags * lanes;
+    scratch = (char *)(sorted + (int64_t)MOST * lanes);
+    for (int how = 0; how < HOWS; how++)
+        for (int k = 0; k < plan->series; scratch += 8 * (plan->lengths[k] + plan->hot + 1), k++)
+            laid[k].sum[how] = (int64_t *)scratch;
+    for (int k = 0; k < plan->series; scratch += 4 * (plan->lengths[k] + plan->hot + 1), k++)
+        laid[k].count = (int32_t *)scratch;
+    for (int k = 0; k < plan->series; scratch += 2 * (plan->lengths[k] + plan->hot + 1), k++)
+        laid[k].code = (int16_t *)scratch;
+    for (int64_t from = 0, to; from < n; from = to) {
+        int64_t lowest = slot[from], highest = slot[from];
+        for (to = from; to < n && m[to] == m[from]; to++) {
+            lowest = slot[to] < lowest ? slot[to] : lowest;
+            highest = slot[to] > highest ? slot[to] : highest;
+        }
+        uint8_t wanted[columns];
+        memset(wanted, 0, sizeof wanted);
+        for (int64_t i = from; i < to; i++) memset(wanted + slot[i] - lowest, 1, 3);
+        const uint8_t *flag = meters->flag + meters->rows[m[from]] * plan->history;
+        const double *mine = unit + m[from] * lanes;
+        int all = accepted(plan, flag, days);
+        Stretches at;
+        stretch(plan, lowest, highest, &at);
+        for (int k = 0; k < plan->series; k++) join(plan, meters, m[from], k, &at, &laid[k]);
+        for (int j = 0; j < lanes; j++) {
+            const Measure *measure = &plan->measure[j];
+            int k = measure->series, summed = measure->how != MAX_OF && measure->how != MIN_OF;
+            const int64_t *sums = NULL;
+            if (laid[k].present && summed) sums = running(plan, &laid[plan->min], &laid[k], k, measure->how, &at);
+            for (int c = 0; c < columns; c++) {
+                if (!wanted[c]) continue;
+                for (int l = 0; l < lags; l++) {
+                    int64_t place = lowest - 1 + c - plan->lag[l], old = plan->history + place;
+                    int looked_at = laid[k].present && (!plan->lag[l] || old >= plan->history || all || !flag[old]);
+                    values[((int64_t)c * lags + l) * lanes + j] =
+                        looked_at ? look(plan, &laid[k], sums, measure, plan->lengths[k] + place) : NAN;
+                }
+            }
+        }
+        for (int64_t i = from; i < to; i++) {
+            const double *near = values + (slot[i] - lowest) * lags * lanes, *own = near + (int64_t)lags * lanes;
+            for (int j = 0; j < lanes; j++)
+                now[j * n + i] = plan->measure[j].log ? logarithm(own[j], mine[j]) : own[j];
+            contexts(plan, near, mine, least, n, sorted, context + i);
+        }
+    }
+}

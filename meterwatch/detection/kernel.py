@@ -1,0 +1,124 @@
+"""The binding of `kernel.c`: the inner loops of the slot statistics, built when the package is installed."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from meterwatch.detection.library import LIBRARY, pointer
+from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
+from meterwatch.detection.slots import LENGTHS, MEAN, MIN, OFFSETS, VALUES, WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from meterwatch.detection.statistics import Window
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+    Slots = NDArray[np.int16]
+
+HOWS = ("mean", "max", "min", "rough", "span")  # as the C code numbers them
+
+
+class _Measure(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("series", "how", "window", "log")]
+
+
+class _Plan(ctypes.Structure):
+    _fields_ = [
+        *(
+            (name, ctypes.c_int32)
+            for name in ("series", "hot", "history", "width", "mean", "min", "slots_a_day", "longest")
+        ),
+        *((name, ctypes.c_int32) for name in ("measures", "lags", "days", "weeks")),
+        *((name, ctypes.c_void_p) for name in ("lengths", "offset", "lag", "of_days", "of_weeks")),
+        ("measure", ctypes.POINTER(_Measure)),
+        ("decoded", ctypes.c_void_p),
+    ]
+
+
+class _Meters(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_void_p) for name in ("slots", "flag", "rows", "hot")), ("stride", ctypes.c_int64)]
+
+
+class Kernel:
+    """Looks measures up in meters' slots.
+
+    Args:
+        measures: series, how (of `HOWS`), window in slots, and whether as a logarithm.
+        days: lags in slots of the first context, rising.
+        weeks: of the second.
+        least: values that a measure's context must have.
+    """
+
+    def __init__(self, measures: Iterable[tuple[int, str, int, bool]], days: Ints, weeks: Ints, least: int) -> None:
+        measures = list(measures)
+        rows = [_Measure(series, HOWS.index(how), window, log) for series, how, window, log in measures]
+        lags = np.unique(np.concatenate([[0], days, weeks]))
+        numbers = (LENGTHS, OFFSETS, lags, np.searchsorted(lags, days), np.searchsorted(lags, weeks))
+        self._kept = [np.asarray(one, np.int32) for one in numbers], VALUES  # as long as the plan points to them
+        self._plan = _Plan(
+            len(LENGTHS), HOT, HISTORY, WIDTH, MEAN, MIN, SLOTS_A_DAY, max(row.window for row in rows),
+            len(rows), len(lags), len(days), len(weeks),
+            *(one.ctypes.data for one in self._kept[0]), (_Measure * len(rows))(*rows), VALUES.ctypes.data,
+        )  # fmt: skip
+        self._least = least
+        self._scratch = threading.local()
+
+    def slot_context(self, window: Window, m: Ints, slot: Ints) -> Floats:
+        """Median, lower and upper quartile of mean power around hot slots `slot` of meters `m`, (3, 2, n) in mW.
+
+        Days, then weeks before; NaN where unknown.
+        """
+        out = np.empty((3, 2, len(m)))
+        LIBRARY.mw_slot_context(*self._of(window), *_places(m, slot), pointer(out))
+        return out
+
+    def levels(self, slots: Slots, flag: NDArray[np.uint8], rows: Ints, hot: Slots) -> Ints:
+        """The mean size of meters' known slots, (m,) in mW, 0 where none is known; arguments as in `Window`."""
+        out = np.empty(len(rows), np.int64)
+        meters = _meters(slots, flag, rows, hot)
+        LIBRARY.mw_levels(ctypes.byref(self._plan), ctypes.byref(meters), ctypes.c_int64(len(out)), pointer(out))
+        return out
+
+    def measures(self, window: Window, unit: Floats, m: Ints, slot: Ints) -> tuple[Floats, Floats]:
+        """Every measure at hot slots `slot` of meters `m` (never falling), and its contexts.
+
+        Args:
+            window: the meters.
+            unit: (meters, measures) what counts as small before the logarithm.
+            m: (n,) rows of `window`.
+            slot: (n,) slots since the profile changed.
+
+        Returns:
+            (measures, n) and (2, 3, measures, n): days, then weeks; median, lower and upper quartile. NaN: unknown.
+        """
+        now, context = np.empty((unit.shape[1], len(m))), np.empty((2, 3, unit.shape[1], len(m)))
+        unit = np.ascontiguousarray(unit)
+        plan, meters, days = self._of(window)
+        if not hasattr(self._scratch, "room"):
+            self._scratch.room = np.empty(LIBRARY.mw_scratch(plan), np.uint8)
+        LIBRARY.mw_measures(
+            plan, meters, days, pointer(unit), *_places(m, slot), self._least,
+            pointer(self._scratch.room), pointer(now), pointer(context),
+        )  # fmt: skip
+        return now, context
+
+    def _of(self, window: Window) -> tuple[object, object, int]:
+        meters = _meters(window.slots, window.flag, window.rows, window.hot)
+        return ctypes.byref(self._plan), ctypes.byref(meters), window.acceptance_days
+
+
+def _meters(slots: Slots, flag: NDArray[np.uint8], rows: Ints, hot: Slots) -> _Meters:
+    where = (pointer(one) for one in (slots, flag, rows))
+    return _Meters(*where, hot.ctypes.data, hot.strides[0])  # hot slots may be a field of records
+
+
+def _places(m: Ints, slot: Ints) -> tuple[ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]:
+    return ctypes.c_int64(len(m)), pointer(m), pointer(slot)
