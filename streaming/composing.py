@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterwatch.detection.memory import NEVER, meter_digest
+from meterwatch.detection.memory import NEVER
 from meterwatch.detection.ordering import CLOCK_JUMP, CONFLICT
 from meterwatch.detection.readings import GAP, LATE, SCORED, STATUSES
 from meterwatch.storage import tables
@@ -134,8 +135,8 @@ def _snapshots(readings: Grouped, scored: Scored, outcome: Outcome) -> pa.Table:
     And the beginnings of those that start anew in it. A week begins for each meter at a second of its own, so that a
     hundred thousand of them are not written together.
     """
-    before: NDArray[np.int64] = scored.before["at"].fill_null(NEVER).to_numpy()
-    turn = np.array([int.from_bytes(meter_digest(name), "little") % WEEK for name in readings.meter_ids.to_pylist()])
+    before: NDArray[np.int64] = scored.before["at"].to_numpy()
+    turn = np.array([crc32(name) % WEEK for name in readings.meter_ids.cast(pa.binary()).to_pylist()])
     is_another = (_furthest(readings, outcome) + turn) // WEEK > (before + turn) // WEEK
     entered = np.flatnonzero(_any(readings, outcome) & is_another)
     in_order = np.where(outcome.in_order, readings.at, np.iinfo(np.int64).max)

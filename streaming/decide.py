@@ -80,7 +80,7 @@ def _last_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch: p
     """(n,) The last reading in order of its meter before each one: where its state stands. As `_newest_before`."""
     places = np.append(-1, np.maximum.accumulate(np.where(in_order, np.arange(len(in_order)), -1))[:-1])
     is_mine = places >= readings.bounds[:-1][readings.meter]
-    before: NDArray[np.int64] = before_batch.fill_null(NEVER).to_numpy()[readings.meter]
+    before: NDArray[np.int64] = before_batch.to_numpy()[readings.meter]
     return np.where(is_mine, readings.at[places], before)
 
 
@@ -90,10 +90,10 @@ def _newest_before(readings: Grouped, in_order: NDArray[np.bool_], before_batch:
     Args:
         readings: of the batch.
         in_order: (n,) those of them that count.
-        before_batch: (m,) the meters' newest before them, null where there is none.
+        before_batch: (m,) the meters' newest before them, NEVER where there is none.
     """
     base = readings.meter * _SPAN
-    before = base + before_batch.fill_null(NEVER).to_numpy()[readings.meter]
+    before = base + before_batch.to_numpy()[readings.meter]
     top = np.maximum.accumulate(base + np.where(in_order, readings.at, NEVER))
     before[1:] = np.maximum(before[1:], top[:-1])
     newest: NDArray[np.int64] = before - base

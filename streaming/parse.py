@@ -1,7 +1,8 @@
 """From the bytes on the topic to columns: what a record says, or the reason why it says nothing.
 
-A line of the usual shape, as nearly all are, is recognised by one regular expression and read by Arrow's CSV reader: no
-row is a Python object, and the interpreter's lock is free meanwhile. All others are read one by one, `closely`.
+A line or object of a usual shape, as nearly all are, is recognised by one regular expression and read by Arrow's CSV
+reader: no row is a Python object, and the interpreter's lock is free meanwhile. All others are read one by one,
+`closely`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,19 @@ BLANK = " \t\r\n"
 # Numbers so short that none is infinite, none of a form that Arrow's reader does not take (`+1`, `.5`), and a time of
 # day that is one; whether there is such a day is asked later.
 SHORT_NUMBER = r"(?:-?\d{1,15}(?:\.\d{0,15})?|\?)?"
-PLAIN_LINE = rf"\A\d{{1,2}}/\d{{1,2}}/\d{{4}}%(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:%{SHORT_NUMBER}){{7}}\z"
+CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+PLAIN_LINE = rf"\A\d{{1,2}}/\d{{1,2}}/\d{{4}}%{CLOCK}(?:%{SHORT_NUMBER}){{7}}\z"
+JSON_NUMBER = r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?"
+PLAIN_OBJECT = (  # the channels in their order, as far as they are there
+    rf'\A\{{"at": ?"(\d{{4}}-\d\d-\d\d)T({CLOCK})%"'
+    + "".join(rf'(?:, ?"{name}": ?(?:null|({JSON_NUMBER})))?' for name in CHANNELS)
+    + r"\}\z"
+)
+AS_LINE = ";".join(rf"\{group}" for group in range(1, 10))
+SHAPES = (  # pattern, what is between the fields of its line, whether its time is local, and what makes a line of it
+    *((PLAIN_LINE.replace("%", mark), mark, True, "") for mark in ";,"),
+    *((PLAIN_OBJECT.replace("%", zone), ";", not zone, AS_LINE) for zone in ("Z", "")),
+)
 COLUMNS = {"day": pa.dictionary(pa.int32(), pa.string()), "time": pa.time32("s")} | dict.fromkeys(
     CHANNELS, pa.float64()
 )
@@ -74,12 +87,15 @@ def parse(records: pa.Table, *, timezone: str, partitions: int) -> pa.Table:
     is_open &= np.asarray(pc.fill_null(pc.less_equal(pc.binary_length(value), MAX_VALUE_BYTES), False))  # noqa: FBT003
     text = pc.ascii_trim(value.cast(pa.string(), safe=False), BLANK)
     is_odd = np.ones(count, np.bool_)
-    for mark in ";,":
-        is_plain = pc.match_substring_regex(text, PLAIN_LINE.replace("%", mark))
-        rows = np.flatnonzero(is_open & np.asarray(pc.fill_null(is_plain, False)))  # noqa: FBT003
+    for pattern, mark, local, as_line in SHAPES:
+        is_plain = pc.match_substring_regex(text, pattern)
+        rows = np.flatnonzero(is_open & is_odd & np.asarray(pc.fill_null(is_plain, False)))  # noqa: FBT003
         if len(rows):
-            at[rows], channels[rows] = _lines(text.take(pa.array(rows)), mark)
-            is_odd[rows] = False
+            lines = text.take(pa.array(rows))
+            at[rows], channels[rows] = _lines(
+                pc.replace_substring_regex(lines, pattern, as_line) if as_line else lines, mark
+            )
+            is_odd[rows], is_local[rows] = False, local
     odd = np.flatnonzero(is_odd)
     for row, raw in zip(odd.tolist(), value.take(pa.array(odd)).to_pylist(), strict=True):
         try:
@@ -129,7 +145,9 @@ def _lines(lines: pa.Array, mark: str) -> tuple[Ints, NDArray[np.float64]]:
 
 
 def _midnight(day: str) -> int:
-    number, month, year = map(int, day.split("/"))
+    """Of 16/12/2006 or 2006-12-16."""
+    parts = [int(part) for part in day.replace("-", "/").split("/")]
+    year, month, number = parts if "-" in day else reversed(parts)
     try:
         return seconds(year, month, number)
     except UnreadError:

@@ -59,7 +59,7 @@ class Scored:
     verdicts: pa.Table  # n rows: NUMBERS, anomalous, reason, model_version
     states: pa.Table  # m rows: meter_id, state, profile (null: unchanged), model_version
     events: pa.Table  # event columns, times as unix seconds
-    before: pa.Table  # m rows: meter_id, state, profile, at (newest reading in the state), furthest_at, as they were
+    before: pa.Table  # m rows: meter_id, state, profile, at, furthest_at as `Known.load_states` told them
 
 
 def group(records: pa.Table, rows: NDArray[np.int64]) -> Grouped:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterwatch.detection.memory import NEVER
-
 if TYPE_CHECKING:
     from meterwatch.storage.tables import Batch
 
@@ -22,12 +20,17 @@ def ahead(known: pa.Table, batch: Batch) -> pa.Table:
     """
     place = pc.index_in(known["meter_id"], value_set=batch.states["meter_id"].combine_chunks())
     changed = pc.index_in(known["meter_id"], value_set=batch.profiles["meter_id"].combine_chunks())
-    at = pc.coalesce(batch.states["at"].take(place), known["at"])  # a batch of late readings has no newer one
-    furthest = pc.max_element_wise(batch.states["furthest_at"].take(place), known["furthest_at"])
+    furthest = batch.states["furthest_at"].take(place)
     columns = [
         known["meter_id"],
-        pc.coalesce(batch.states["state"].take(place), known["state"]),
-        pc.coalesce(batch.profiles["profile"].take(changed), known["profile"]),
-        *(pc.if_else(place.is_valid(), times.fill_null(NEVER), times) for times in (at, furthest)),
+        _newer(known["state"], batch.states["state"], place),
+        _newer(known["profile"], batch.profiles["profile"], changed),
+        _newer(known["at"], batch.states["at"], place),  # a batch of late readings has no newer one
+        pc.max_element_wise(furthest, known["furthest_at"]),
     ]
     return pa.table(columns, schema=known.schema)
+
+
+def _newer(known: pa.ChunkedArray, news: pa.ChunkedArray, place: pa.Array) -> pa.ChunkedArray:
+    """The news where there is some; nothing is copied where there is none at all."""
+    return known if place.null_count == len(place) else pc.coalesce(news.take(place), known)

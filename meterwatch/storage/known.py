@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 CANDIDATES = pa.schema([*KEY, *CHANNEL_FIELDS])
 ABSENT, SAME, OTHER = 0, 1, 2
 
+_REMEMBERED = pa.schema(
+    [("state", pa.binary()), ("profile", pa.binary()), ("at", pa.int64()), ("furthest_at", pa.int64())]
+)
+
 _SAME_CHANNELS = " AND ".join(f"c.{name} IS p.{name}" for name in CHANNEL_COLUMNS)
 _CREATE_TEMPORARY = (
     "CREATE TEMPORARY TABLE wanted (number INTEGER PRIMARY KEY, meter_id TEXT)",
@@ -53,28 +57,21 @@ class Known:
 
         Returns:
             meter_id, state, profile, and as times `at`, the newest reading in the state, and `furthest_at`, the newest
-            one that ever was in it (NEVER where it has none).
+            one that ever was in it (NEVER where there is none).
         """
         wanted = pa.table({"number": pa.array(np.arange(len(meter_ids))), "meter_id": meter_ids})
         self._aside.insert("temp.wanted", wanted)
-        hot = {"state": pa.binary(), "at": pa.int64(), "furthest_at": pa.int64()}
-        times = f"coalesce(t.at, {NEVER}), coalesce(t.furthest_at, {NEVER})"
-        state, at, furthest = self._parts(f"t.state, {times}", "hot_states", len(meter_ids), hot)
-        (profile,) = self._parts("t.profile", "profiles", len(meter_ids), {"profile": pa.binary()})
-        self._aside.execute("DELETE FROM temp.wanted")
-        names = ["meter_id", "state", "profile", "at", "furthest_at"]
-        return pa.table([meter_ids, state, profile, at, furthest], names=names)
-
-    def _parts(self, parts: str, table: str, count: int, kinds: dict[str, pa.DataType]) -> list[pa.Array]:
-        """Columns beside `temp.wanted`, put in place here: ADBC takes no type from a column that begins null."""
+        # ADBC takes no type from a column that begins null.
         found = self._aside.query(
-            f"SELECT w.number, {parts} FROM temp.wanted AS w JOIN {table} AS t ON t.meter_id = w.meter_id",  # noqa: S608
-            pa.schema({"number": pa.int64(), **kinds}),
+            f"SELECT coalesce(state, x''), coalesce(profile, x''), "  # noqa: S608
+            f"coalesce(at, {NEVER}), coalesce(furthest_at, {NEVER}) "
+            "FROM temp.wanted AS w LEFT JOIN hot_states AS s ON s.meter_id = w.meter_id "
+            "LEFT JOIN profiles AS p ON p.meter_id = w.meter_id ORDER BY number",
+            _REMEMBERED,
         )
-        place = np.full(count, -1)
-        place[found["number"].to_numpy()] = np.arange(found.num_rows)
-        rows = pa.array(place, mask=place < 0)
-        return [found[name].combine_chunks().take(rows) for name in kinds]
+        self._aside.execute("DELETE FROM temp.wanted")
+        parts = [_null_where_empty(found[name]) for name in ("state", "profile")]
+        return pa.table([meter_ids, *parts, found["at"], found["furthest_at"]], names=["meter_id", *_REMEMBERED.names])
 
     def sources_waiting(self) -> list[tuple[str, str]]:
         """Topic id and topic of the records that wait to be put in order."""
@@ -125,3 +122,8 @@ class Known:
         self._db.execute("DELETE FROM temp.candidates")
         answer[found["number"].to_numpy()] = np.where(found["same"].to_numpy() == 1, SAME, OTHER)
         return answer
+
+
+def _null_where_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    is_empty = pc.equal(pc.binary_length(column), 0)
+    return pc.if_else(is_empty, None, column) if pc.any(is_empty).as_py() else column

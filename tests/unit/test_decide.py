@@ -7,6 +7,7 @@ import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.memory import NEVER
 from meterwatch.detection.readings import STATUSES
 from meterwatch.storage.known import ABSENT, OTHER, SAME
 from streaming.composing import compose
@@ -73,7 +74,7 @@ def one_by_one(rows: list[Row], told: list[tuple[str, str]], table: dict[Key, fl
     return found
 
 
-def answer(told: list[tuple[str, str]], order: np.ndarray, furthest: list[int | None]) -> Scored:
+def answer(told: list[tuple[str, str]], order: np.ndarray, furthest: list[int]) -> Scored:
     verdicts = pa.Table.from_pylist(
         [
             {**dict.fromkeys([field.name for field in VERDICT]), "reason": told[k][1], "model_version": "1",
@@ -105,7 +106,7 @@ def test_the_decision_is_that_of_one_by_one(rows: list[Row], table: dict[Key, fl
             np.int8,
         )
 
-    furthest = [max((at for m, at in table if m == meter), default=None) for meter in grouped.meter_ids.to_pylist()]
+    furthest = [max((at for m, at in table if m == meter), default=NEVER) for meter in grouped.meter_ids.to_pylist()]
     outcome = decide(grouped, answer(told, grouped.row, furthest), held, keep)
     found = np.select(
         [outcome.late, outcome.stored, outcome.duplicate], ["late", "stored", "duplicate"], outcome.reason.to_pylist()
@@ -119,7 +120,7 @@ def test_the_limit_goes_by_the_last_reading_in_order() -> None:
     """Not by the furthest: a clock that was wrong for a while makes nothing too old, in one batch or in two."""
     told = [("scored", ""), ("scored", ""), ("late", ""), ("late", "")]
     grouped = group(parsed([("a", 900_000, 1.0), ("a", 7200, 1.0), ("a", 3600, 1.0), ("a", 60, 1.0)]), np.arange(4))
-    outcome = decide(grouped, answer(told, grouped.row, [None]), lambda rows: np.full(len(rows), ABSENT), 3600)
+    outcome = decide(grouped, answer(told, grouped.row, [NEVER]), lambda rows: np.full(len(rows), ABSENT), 3600)
     assert outcome.anew.tolist() == [False, True, False, False]
     assert outcome.late.tolist() == [False, False, True, False]
     assert outcome.reason.to_pylist() == [None, None, None, "too_old"]
@@ -128,7 +129,7 @@ def test_the_limit_goes_by_the_last_reading_in_order() -> None:
 def test_a_batch_in_order_asks_the_table_nothing() -> None:
     rows: list[Row] = [("a", 60, 1.0, "scored", "", False), ("a", 120, None, "gap", "", False)]
     grouped = group(parsed([row[:3] for row in rows]), np.arange(2))
-    outcome = decide(grouped, answer(service(rows, {}), grouped.row, [None]), lambda _: 1 / 0)
+    outcome = decide(grouped, answer(service(rows, {}), grouped.row, [NEVER]), lambda _: 1 / 0)
     assert outcome.stored.all()
 
 

@@ -261,6 +261,32 @@ def test_usual_and_unusual_forms_in_one_line(mark: str) -> None:
     assert reads(records) == [twin(record, "UTC", 1) for record in records]
 
 
+OBJECTS = ('{"at":"%",C}', '{"at": "%", C}', '{ "at":"%",C}', '{C,"at":"%"}', '{"at":"%" ,C}', '{"at":"%",  C}',
+           '{"at":"%",C }', '{"at":"%",C,}', '{"at":"%",C,C}', '{"at":"%",C,"more":1}', '{"at":"%"}', '{"at":"%"}\n',
+           ' {"at":"%",C}', '"%",C}', '{"at":"%",C}}', '{"at":"%",,C}', '{"AT":"%",C}')  # fmt: skip
+MOMENTS = tuple(
+    date + clock + zone
+    for date in ("2006-12-16", "2007-02-29", "1969-12-31", "1970-01-01", "9999-12-31", "0000-01-01", "2007-3-25",
+                 "2007-03-25")
+    for clock in ("T02:30:00", " 02:30:00", "T24:00:00", "T23:59:59.5", "T23:59", "T1:00:00")
+    for zone in ("Z", "", "+00:00", "z")
+)  # fmt: skip
+VALUES = ("null", "1.5", '"1.5"', '""', "true", "-1", "1e3", "01", "1.", "-0", ".5", "NaN", "9" * 15, "9" * 16, '"?"')
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris"])
+def test_usual_and_unusual_objects(zone: str) -> None:
+    """Nor is it with objects: every order, spacing, time and number."""
+    named = [f'"{name}": {value}' for name in (CHANNELS[0], CHANNELS[6]) for value in VALUES]
+    many = [",".join(f'"{name}":{k}.25' for k, name in enumerate(some)) for some in (CHANNELS, CHANNELS[::-1])]
+    records: list[Record] = [
+        (b"m", shape.replace("C", said).replace("%", at).encode())
+        for shape in OBJECTS
+        for at, said in [*((MOMENTS[0], said) for said in named + many), *((at, named[1]) for at in MOMENTS)]
+    ]
+    assert reads(records, zone) == [twin(record, zone, 1) for record in records]
+
+
 def test_a_large_record_is_read_to_the_limit() -> None:
     """What is around a line counts for its size."""
     fits = MAX_VALUE_BYTES - len(LINE)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.memory import NEVER
 from meterwatch.storage import known, tables
 from meterwatch.storage.known import ABSENT, OTHER, SAME
 from meterwatch.storage.meters import LedgerMovedError, MeterStore
@@ -213,7 +214,7 @@ def test_states_come_back_in_the_order_asked(store: MeterStore) -> None:
     loaded = store.known.load_states(pa.array(["x", "b", "a"]))
     assert loaded["state"].to_pylist() == [None, b"s3", b"s2"]
     assert loaded["profile"].to_pylist() == [None, b"profile", None]
-    assert loaded["at"].to_pylist() == loaded["furthest_at"].to_pylist() == [None, 60, 0]
+    assert loaded["at"].to_pylist() == loaded["furthest_at"].to_pylist() == [NEVER, 60, 0]
 
 
 def test_a_late_batch_keeps_the_newest_time(store: MeterStore) -> None:
