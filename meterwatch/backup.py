@@ -135,7 +135,7 @@ def _database(source: Path, to: Path) -> int:
 
 def _vacuumed(source: Path, to: Path) -> None:
     """A copy from one read transaction: whoever writes meanwhile is not held up."""
-    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+    with models.reading(source) as db:
         db.execute("VACUUM INTO ?", (str(to),))
 
 

@@ -73,6 +73,11 @@ class Instance:
         if registry:
             self.env["METERWATCH_MLFLOW_TRACKING_URI"] = registry
 
+    @property
+    def settings(self) -> Settings:
+        """Where its parts run."""
+        return Settings(run_dir=self.dir, kafka_bootstrap_servers=f"127.0.0.1:{self.kafka}")
+
     def run(self, *words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `meterwatch` with these words to its end."""
         command = [str(BIN / "meterwatch"), *map(str, words)]
@@ -126,7 +131,7 @@ class Instance:
 
     def pids(self) -> dict[str, int]:
         """The parts that run, by their names."""
-        return {part.name: part.pid for part in processes.processes(Settings(run_dir=self.dir))}
+        return {part.name: part.pid for part in processes.processes(self.settings)}
 
     def processes(self) -> list[str]:
         """Command lines of the processes that name this instance's directory or run with it."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.readings import CHANNELS
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
@@ -17,15 +19,14 @@ KW = 1e-6  # of a mW
 CADENCE_READINGS = 200
 VOLTAGE_READINGS = 250_000  # the newest ones: half a year of minutes
 CORRELATED_READINGS = 50_000  # the newest ones: five weeks of minutes
-CHANNEL_COLUMNS = {  # the contract's channel names to the original's columns
-    "active_power_kw": "global_active_power",
-    "reactive_power_kvar": "global_reactive_power",
-    "voltage_v": "voltage",
-    "current_a": "global_intensity",
-    "sub_metering_1_wh": "sub_metering_1",
-    "sub_metering_2_wh": "sub_metering_2",
-    "sub_metering_3_wh": "sub_metering_3",
-}
+CHANNEL_COLUMNS = dict(  # the contract's channel names to the original's columns
+    zip(
+        CHANNELS,
+        ("global_active_power", "global_reactive_power", "voltage", "global_intensity",
+         "sub_metering_1", "sub_metering_2", "sub_metering_3"),
+        strict=True,
+    )
+)  # fmt: skip
 
 
 def cadence(db: sqlite3.Connection, meter_id: str) -> int | None:

@@ -8,17 +8,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterwatch.storage import summaries
 from meterwatch.storage.rollups import COUNTED
 
-CHANNEL_COLUMNS = (  # the original's names, in the order of meterwatch.detection.readings.CHANNELS
-    "global_active_power",
-    "global_reactive_power",
-    "voltage",
-    "global_intensity",
-    "sub_metering_1",
-    "sub_metering_2",
-    "sub_metering_3",
-)
+CHANNEL_COLUMNS = tuple(summaries.CHANNEL_COLUMNS.values())
 CHANNEL_FIELDS = tuple((name, pa.float64()) for name in CHANNEL_COLUMNS)
 KEY = (("meter_id", pa.string()), ("at", pa.int64()))
 READINGS = pa.schema([*KEY, *CHANNEL_FIELDS, ("partition", pa.int32()), ("record_offset", pa.int64())])

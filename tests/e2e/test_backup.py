@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 AT_LEAST, AGAIN = 1500, 3000
 
 
-def settings_of(instance: Instance) -> Settings:
-    servers = instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
-    return Settings(run_dir=instance.dir, kafka_bootstrap_servers=servers)
-
-
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_restored_machine_goes_on_with_nothing_lost_or_doubled(instance: Instance, tmp_path: Path) -> None:
@@ -38,7 +33,7 @@ def test_a_restored_machine_goes_on_with_nothing_lost_or_doubled(instance: Insta
     instance.run("broker", "start")
     instance.spawn("serve")
     instance.spawn("stream")
-    sending = Replay(settings_of(instance), rate=100.0)
+    sending = Replay(instance.settings, rate=100.0)
     over = threading.Event()
     thread = threading.Thread(target=sending.run, args=(Mixture(5, over),), daemon=True)
     thread.start()
@@ -55,13 +50,13 @@ def test_a_restored_machine_goes_on_with_nothing_lost_or_doubled(instance: Insta
     assert before > AT_LEAST
     try:
         other.run("broker", "start")
-        Replay(settings_of(other)).run(
+        Replay(other.settings).run(
             itertools.islice(Mixture(5, threading.Event()), AGAIN)
         )  # whoever sent goes on sending: doubles are counted as such
         other.spawn("serve")
         other.run("stream", "--once")
         assert other.stored() > before
-        assert broken_identities(settings_of(other)) == []
+        assert broken_identities(other.settings) == []
         calm.spawn("serve")
         calm.run("stream", "--once")
         assert differences(compare(other.dir / "meterwatch.db", calm.dir / "meterwatch.db")) == 0

@@ -45,16 +45,11 @@ sys.stdin.read()
 """
 
 
-def settings_of(instance: Instance) -> Settings:
-    servers = instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
-    return Settings(run_dir=instance.dir, kafka_bootstrap_servers=servers)
-
-
 @pytest.fixture
 def fed(instance: Instance) -> Instance:
     """An instance whose broker runs and has records of a bad day."""
     instance.run("broker", "start")
-    settings = settings_of(instance)
+    settings = instance.settings
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
     admin.create_partitions([NewPartitions("first", 3)])["first"].result()
     assert Replay(settings).run(itertools.islice(mixture(), RECORDS)).acknowledged == RECORDS
@@ -146,7 +141,7 @@ def test_readings_wait_to_be_put_in_order_though_the_stream_is_killed(
     assert (records, late) == (RECORDS, 0)
     assert fed.rows("SELECT count(*) FROM held_readings") == [(held,)]
     assert held > 0
-    assert broken_identities(settings_of(fed)) == []
+    assert broken_identities(fed.settings) == []
     assert differences(compare(fed.dir / "meterwatch.db", calm(fed, tmp_path / "calm"))) == 0
 
 
@@ -188,7 +183,7 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(
     said = (fed.dir / "test-stream.log").read_text()
     assert "Traceback" not in said
     assert said.count("service away, nothing is committed until it is back") == 2
-    assert broken_identities(settings_of(fed)) == []
+    assert broken_identities(fed.settings) == []
     judged = dict(fed.rows("SELECT model_version, count(*) FROM verdicts GROUP BY model_version"))
     assert judged.keys() == {first, second}
     ((stored, duplicates),) = fed.rows("SELECT sum(stored), sum(duplicates) FROM offsets")
@@ -231,7 +226,7 @@ def test_what_hangs_is_started_again(instance: Instance, name: str, tmp_path: Pa
     file.write_bytes(b"\n".join(record.value for record in itertools.islice(Mixture(1, threading.Event()), 40_000)
                                 if record.key == b"default"))  # fmt: skip
     up = instance.spawn("up", "--replay", file, "--rate", "50/s")
-    settings = settings_of(instance)
+    settings = instance.settings
 
     def pids() -> dict[str, int]:
         return {part.name: part.pid for part in processes.processes(settings)}
