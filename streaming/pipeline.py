@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from confluent_kafka.admin import AdminClient
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
@@ -76,16 +77,16 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
 
     listen()
     threading.Thread(target=_end_in_time, args=(told, over), daemon=True).start()
+    admin = AdminClient(client_config(settings))
     with MeterStore(database_path(settings.database_url)) as store:
         try:
-            topic = _topic(settings, stop, once=once)
+            topic = _topic(settings, admin, stop, once=once)
             offsets = starting_offsets(
                 topic, store.known.ledger(topic.name).to_pylist(), accept_new_topic=accept_new_topic
             )
             keep_s = settings.retention_days * DAY
-            batches = Batches(
-                store, _patient(settings, stop, once=once), topic, offsets, keep_s, _reader(settings, topic)
-            )
+            read = _reader(settings, topic, lambda: _topic(settings, admin, stop, once=once))
+            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s, read)
             for _ in batches.settle():
                 beat(settings, STREAM)
             if settings.stream_metrics_port:
@@ -112,10 +113,23 @@ def _end_in_time(told: threading.Event, over: threading.Event) -> None:
         os._exit(0)
 
 
-def _reader(settings: Settings, topic: Topic) -> Callable[[pa.Table], pa.Table]:
-    """What makes RECORDS of what Spark hands over."""
+def _reader(settings: Settings, topic: Topic, described: Callable[[], Topic]) -> Callable[[pa.Table], pa.Table]:
+    """What makes RECORDS of what Spark hands over.
+
+    Spark knows a topic by its name. Where that still has its id after the reading, the records were its own.
+    """
     whole = Whole(client_config(settings), topic.name)
-    return lambda handed: parse(whole(handed), timezone=settings.timezone, partitions=len(topic.ends))
+
+    def read(handed: pa.Table) -> pa.Table:
+        records = whole(handed)
+        if described().topic_id != topic.topic_id:
+            raise StreamError(
+                f"topic {topic.name!r} was made anew while it was read; nothing of the new one is stored: "
+                "start the stream again, it says how to go on"
+            )
+        return parse(records, timezone=settings.timezone, partitions=len(topic.ends))
+
+    return read
 
 
 @contextmanager
@@ -134,12 +148,12 @@ def _spark(settings: Settings) -> Iterator[SparkSession]:
         end(session)
 
 
-def _topic(settings: Settings, stop: threading.Event, *, once: bool) -> Topic:
+def _topic(settings: Settings, admin: AdminClient, stop: threading.Event, *, once: bool) -> Topic:
     """Wait for the broker and the topic; `--once` is for scripts, and does not wait."""
     told = False
     while True:
         try:
-            return describe(client_config(settings), settings.kafka_topic)
+            return describe(client_config(settings), settings.kafka_topic, admin=admin)
         except BrokerAwayError as error:
             if once:
                 raise

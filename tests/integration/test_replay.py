@@ -13,6 +13,7 @@ import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from hypothesis import given
@@ -26,6 +27,7 @@ from streaming import replay
 from streaming.errors import StreamError
 from streaming.ledger import describe
 from streaming.lines import Record, as_json, data_lines
+from streaming.pipeline import _reader
 from streaming.records import newest
 from streaming.replay import Replay, check, records_of
 from streaming.resending import resend
@@ -243,6 +245,28 @@ def test_a_topic_that_is_there_is_left_as_it_is(settings: Settings) -> None:
     topic = describe(client_config(settings), settings.kafka_topic)
     Replay(settings)
     assert describe(client_config(settings), settings.kafka_topic) == topic
+
+
+def test_what_was_read_of_a_topic_made_anew_is_left_alone(settings: Settings) -> None:
+    """Spark, which knows its name only, would go on in the new one at the old one's offset."""
+    config, name = client_config(settings), settings.kafka_topic
+    Replay(settings)
+    read = _reader(settings, describe(config, name), lambda: describe(config, name))
+    row = {"partition": 0, "offset": 0, "key": b"m", "value": some_lines(1)[0], "size": 60}
+    assert read(pa.Table.from_pylist([row]))["reason"].to_pylist() == [None]
+    admin = AdminClient(config)
+    admin.delete_topics([name])[name].result()
+
+    def is_there() -> bool:
+        try:
+            Replay(settings)
+        except StreamError:  # Kafka deletes by and by
+            return False
+        return True
+
+    wait_for("the new topic", is_there)
+    with pytest.raises(StreamError, match="made anew while it was read"):
+        read(pa.Table.from_pylist([row]))
 
 
 def test_rejected_records_reach_the_topic_as_they_came(settings: Settings) -> None:
