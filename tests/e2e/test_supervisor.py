@@ -9,16 +9,19 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
+import httpx
 import psutil
 import pytest
 
-from tests.instances import BIN, PATIENCE, ROOT, Instance, wait_for
+from tests.instances import BIN, PATIENCE, ROOT, Instance, free_port, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_an_instance_that_runs_is_one_on_loopback_and_ctrl_c_ends_it(instance: Instance) -> None:
+def test_an_instance_that_runs_is_one_on_loopback_and_ctrl_c_ends_it(instance: Instance, tmp_path: Path) -> None:
+    port = free_port()
+    instance.env["METERWATCH_STREAM_METRICS_PORT"] = str(port)
     up = instance.spawn("up")
     wait_for("all to run", lambda: instance.pids().keys() == {"up", "broker", "service", "stream", "spark"})
 
@@ -36,6 +39,12 @@ def test_an_instance_that_runs_is_one_on_loopback_and_ctrl_c_ends_it(instance: I
     assert open_to_others == []
     for words in (("up",), ("serve",), ("stream",)):
         instance.refused(*words, says=f"the {'service' if words == ('serve',) else words[0]} of {instance.dir} runs")
+    file = tmp_path / "in.txt"
+    file.write_bytes(b"".join(b"1/1/2008;00:%02d:00;1;0;240;4;0;0;0\n" % minute for minute in range(60)))
+    instance.run("replay", file)
+    told = {'meterwatch_readings_total{outcome="warming_up"} 60.0', 'meterwatch_consumer_lag{partition="0"} 0.0'}
+    wait_for("all in its metrics", lambda: told <= set(httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()))
+    assert instance.status()["lag"] == 0
     up.send_signal(signal.SIGINT)
     assert up.wait(PATIENCE) == 0
     assert instance.processes() == []
