@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from meterwatch.detection.detector import Detector
 from meterwatch.settings import load as settings_of
-from meterwatch.storage import models
+from meterwatch.storage import champions, models
 from training import gate, lineage, prepared, tracking
 from training.native import BUNDLE
 from training.outcomes import Outcomes
@@ -51,6 +51,8 @@ def _record(run: Run, settings: Settings, number: str, ours: Mapping[str, float]
     run.tags({models.GATE: decision.why, models.GATE_PASSED: told[models.GATE_PASSED]})
     run.metrics({f"gate_worse/{one.name.replace(' ', '_')}": one.worse for one in decision.checks})
     run.metrics({f"gate_chance/{one.name.replace(' ', '_')}": one.chance for one in decision.checks})
+    run.describe(f"**Version {number} is {'champion' if decision.passed else 'challenger'}.** Gate: {decision.why}.\n\n"
+                 f"{decision.table()}")  # fmt: skip
     if decision.checks:
         run.text(f"{decision.why}\n\n{decision.table()}", "reports/gate.md")
 
@@ -63,7 +65,7 @@ def main() -> None:
     held = models.holding(settings, digest)
     if held is not None:
         if models.champion(settings) is None:
-            models.promote(settings, held.version, "there was no champion")
+            champions.promote(settings, held.version, "there was no champion")
         print(f"register: version {held.version} holds this bundle already")
     else:
         ours = json.loads(EVALUATION.read_text())["detectors"]["meterwatch"]
@@ -80,9 +82,9 @@ def main() -> None:
             run.model(model_id, grouped(ours))
             _record(run, settings, number, ours, decision)
             if decision.passed:
-                models.promote(settings, number, decision.why)
+                champions.promote(settings, number, decision.why)
             else:
-                models.challenge(settings, number)
+                champions.challenge(settings, number)
             print(f"register: version {number} is {'champion' if decision.passed else 'challenger'}: {decision.why}")
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_text(json.dumps({"model": settings.model_name, models.BUNDLE_SHA256: digest}, sort_keys=True) + "\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from meterwatch.detection.detector import Detector, seal
 from meterwatch.detection.errors import DataError
-from meterwatch.storage import models
+from meterwatch.storage import champions, models
 from training import lineage, tracking
 from training.registration import register
 
@@ -49,7 +49,7 @@ def apply(settings: Settings, threshold: float) -> str:
         digest = seal(bundle)
         held = models.holding(settings, digest)
         if held is not None:
-            models.challenge(settings, held.version)
+            champions.challenge(settings, held.version)
             return held.version
         inherited = {name: parent.tags[name] for name in INHERITED if name in parent.tags}
         tags = {**inherited, **lineage.revision(), models.BUNDLE_SHA256: digest, "parent_version": parent.version}
@@ -59,5 +59,5 @@ def apply(settings: Settings, threshold: float) -> str:
                     "nothing else differs, so nothing was compared")  # fmt: skip
             run.client.set_model_version_tag(settings.model_name, number, models.GATE, said)
             run.client.update_model_version(settings.model_name, number, f"{said[0].upper()}{said[1:]}.")
-            models.challenge(settings, number)
+            champions.challenge(settings, number)
     return number

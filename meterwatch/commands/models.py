@@ -56,9 +56,9 @@ def promote(
 ) -> None:
     """Make VERSION champion; the service takes it within a second."""
     from meterwatch.settings import load
-    from meterwatch.storage import models as registry
+    from meterwatch.storage.champions import promote as promoted
 
-    registry.promote(load(), version, force=force)
+    promoted(load(), version, force=force)
     print(f"version {version} is champion")
 
 
@@ -66,11 +66,12 @@ def promote(
 def rollback() -> None:
     """Make the champion before the present one champion again."""
     from meterwatch.settings import load
-    from meterwatch.storage import models as registry
+    from meterwatch.storage.champions import rollback as rolled_back
+    from meterwatch.storage.models import champion as registered
 
     settings = load()
-    registry.rollback(settings)
-    champion = registry.champion(settings)
+    rolled_back(settings)
+    champion = registered(settings)
     print(f"version {champion.version if champion else '?'} is champion again")
 
 

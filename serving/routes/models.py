@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from meterwatch.storage import models, queries, shadow
+from meterwatch.storage import champions, models, queries, shadow
 from serving.documentation import problems
 from serving.problems import Problem
 from serving.times import text
@@ -120,7 +120,7 @@ def routes(parts: Parts) -> APIRouter:
     @router.post("/v1/models/rollback", response_model=Registry, responses=problems(404, 409))
     def rollback() -> dict[str, Any]:
         """Make the champion before the present one champion again."""
-        models.rollback(parts.settings)
+        champions.rollback(parts.settings)
         parts.champion.refresh()
         return registry()
 
@@ -131,7 +131,7 @@ def routes(parts: Parts) -> APIRouter:
         """Make a version champion; it judges from the next request on. One that the gate refused needs `force`."""
         if version not in {model.version for model in models.versions(parts.settings)}:
             raise Problem(404, f"There is no model version {version}.")
-        models.promote(parts.settings, version, force=body.force if body else None)
+        champions.promote(parts.settings, version, force=body.force if body else None)
         parts.champion.refresh()
         return registry()
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from meterwatch import processes
 from meterwatch.detection.detector import Detector, seal
 from meterwatch.settings import Settings
-from meterwatch.storage import models
+from meterwatch.storage import champions, models
 from streaming.accounts import broken_identities
 from streaming.replay import Replay
 from tests.comparing import compare, differences
@@ -175,7 +175,7 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(
             other.communicate()
         wait_for("it to be written", lambda: done(fed) > stands)
         between.faults += FAULTS
-        models.promote(registry, second)
+        champions.promote(registry, second)
         wait_for("all to be done", lambda: done(fed) == RECORDS, seconds=2 * PATIENCE)
         stream.terminate()
         assert stream.wait(PATIENCE) == 0

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from meterwatch.settings import Settings
-from meterwatch.storage import labels, models
+from meterwatch.storage import champions, labels, models
 from tests.households import household
 from tests.pipeline import RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
@@ -80,7 +80,7 @@ def test_the_run_is_in_mlflow_as_one_parent_with_its_stages_and_detectors(projec
     top = [run for run, _ in runs.values() if run not in parents]
     assert len(top) == 1
     assert set(parents.values()) == set(top)
-    assert {*STAGES, *TITLES.values()} == set(runs) - {name for name in runs if name.startswith("repro ")}
+    assert {*STAGES, *TITLES.values()} == set(runs) - {name for name in runs if " repro " in name}
     assert {status for _, status in runs.values()} == {"FINISHED"}
     assert len(keys) >= 20
     figures = {path.stem for path in (project / "mlruns" / "artifacts").rglob("*.png")}
@@ -212,8 +212,8 @@ def test_another_threshold_is_a_version_that_differs_in_nothing_else(project: Pa
     files = [json.loads((one.bundle_dir / models.MANIFEST).read_text())["files"] for one in (before, newest)]
     assert {name for name in files[0] if files[0][name] != files[1][name]} == {"params.json"}
     assert "another number" in meterwatch(project, "threshold", "apply", f"{old.params.threshold:g}").stderr
-    models.promote(settings(project), newest.version)
-    models.rollback(settings(project))
+    champions.promote(settings(project), newest.version)
+    champions.rollback(settings(project))
     assert models.champion(settings(project)) == models.numbered(settings(project), before.version)
 
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from meterwatch.detection.memory import SCHEMA
 from meterwatch.settings import Settings
-from meterwatch.storage import models
+from meterwatch.storage import champions, models
 from meterwatch.storage.model_evaluations import record
 from meterwatch.storage.models import RegistryError
 from serving.app import create_app
@@ -76,7 +76,7 @@ def test_no_registry_is_no_champion_and_a_clear_error(tmp_path: Path) -> None:
     assert models.versions(settings) == []
     assert models.champion(settings) is None
     with pytest.raises(RegistryError, match="dvc repro"):
-        models.rollback(settings)
+        champions.rollback(settings)
     assert not (tmp_path / "mlflow.db").exists()
 
 
@@ -117,12 +117,12 @@ def test_a_bundle_whose_files_are_gone_is_not_held_and_not_promoted(settings: Se
 
     assert models.holding(settings, "hash2") is None
     with pytest.raises(RegistryError, match="dvc repro"):
-        models.promote(settings, "2")
+        champions.promote(settings, "2")
 
 
 def test_what_was_tampered_with_is_neither_promoted_nor_rolled_back_to(settings: Settings) -> None:
-    models.promote(settings, "1")
-    models.promote(settings, "2")
+    champions.promote(settings, "1")
+    champions.promote(settings, "2")
     for number in ("1", "3"):
         version = models.numbered(settings, number)
         assert version is not None
@@ -131,68 +131,78 @@ def test_what_was_tampered_with_is_neither_promoted_nor_rolled_back_to(settings:
         (version.bundle_dir / "params.json").write_bytes(b"as registered, but not quite")
 
     with pytest.raises(RegistryError, match=r"params.json was altered since version 3"):
-        models.promote(settings, "3")
+        champions.promote(settings, "3")
     with pytest.raises(RegistryError, match=r"params.json was altered since version 1"):
-        models.rollback(settings)
+        champions.rollback(settings)
     (version.bundle_dir / "params.json").write_bytes(b"as registered")  # now only the manifest is another
     with pytest.raises(RegistryError, match=r"manifest.json was altered"):
-        models.promote(settings, "3")
+        champions.promote(settings, "3")
     assert aliases(settings)[models.CHAMPION] == "2"
 
 
 def test_a_version_that_cannot_read_the_states_is_refused(settings: Settings, project: Path) -> None:
-    models.promote(settings, "1")
-    models.promote(settings, "2")
+    champions.promote(settings, "1")
+    champions.promote(settings, "2")
     for number, schema in ((1, SCHEMA - 1), (2, SCHEMA), (3, SCHEMA - 1)):
         place = project / f"mlruns/artifacts/models/m-{number}/artifacts/artifacts/bundle/manifest.json"
         place.write_text(f'{{"schema": {schema}}}')
     with pytest.raises(RegistryError, match=f"version 3 keeps meters. states in schema {SCHEMA - 1}, "):
-        models.promote(settings, "3")
+        champions.promote(settings, "3")
     with pytest.raises(RegistryError, match="version 1"):
-        models.rollback(settings)
+        champions.rollback(settings)
     assert aliases(settings) == {"champion": "2"}
 
 
 def test_mlflow_sees_promotions_and_rollbacks_step_by_step(settings: Settings) -> None:
     for version in ("1", "2", "3"):
-        models.promote(settings, version, f"test {version}")
+        champions.promote(settings, version, f"test {version}")
 
     assert aliases(settings)[models.CHAMPION] == "3"
     for expected in ("2", "1"):
-        models.rollback(settings)
+        champions.rollback(settings)
         champion = models.champion(settings)
         assert champion is not None
         assert expected == champion.version == aliases(settings)[models.CHAMPION]
     with pytest.raises(RegistryError, match="no champion came before"):
-        models.rollback(settings)
+        champions.rollback(settings)
     assert '"reason": "test 2"' in next(v for v in models.versions(settings) if v.version == "2").tags[models.DECISIONS]
 
 
 def test_an_alias_moved_in_mlflow_counts_for_the_rollback(settings: Settings) -> None:
-    models.promote(settings, "1")
+    champions.promote(settings, "1")
     _client(settings.mlflow_tracking_uri).set_registered_model_alias(NAME, models.CHAMPION, "3")
 
-    models.rollback(settings)
+    champions.rollback(settings)
+
+    assert aliases(settings)[models.CHAMPION] == "1"
+
+
+def test_a_champion_that_was_deleted_in_mlflow_is_passed_over_by_the_rollback(settings: Settings) -> None:
+    for version in ("1", "2", "3"):
+        champions.promote(settings, version)
+    _client(settings.mlflow_tracking_uri).delete_model_version(NAME, "2")
+
+    champions.rollback(settings)
 
     assert aliases(settings)[models.CHAMPION] == "1"
 
 
 def test_promoting_the_champion_again_changes_nothing(settings: Settings) -> None:
-    models.promote(settings, "1")
-    models.promote(settings, "2")
-    models.promote(settings, "2")
+    champions.promote(settings, "1")
+    champions.promote(settings, "2")
+    champions.promote(settings, "2")
 
-    models.rollback(settings)
+    champions.rollback(settings)
 
     assert aliases(settings)[models.CHAMPION] == "1"
 
 
 def test_a_challenger_that_is_promoted_is_no_challenger_any_more(settings: Settings) -> None:
-    models.promote(settings, "1")
-    models.challenge(settings, "2")
+    champions.promote(settings, "1")
+    champions.challenge(settings, "2")
     assert aliases(settings) == {models.CHAMPION: "1", models.CHALLENGER: "2"}
 
-    models.promote(settings, "2")
+    champions.promote(settings, "2")
 
     assert aliases(settings) == {models.CHAMPION: "2"}
 
@@ -201,13 +211,13 @@ def test_what_the_gate_refused_is_promoted_with_a_reason_only_and_the_reason_is_
     client = _client(settings.mlflow_tracking_uri)
     for key, value in ((models.GATE, "worse: recall"), (models.GATE_PASSED, "false")):
         client.set_model_version_tag(NAME, "2", key, value)
-    models.promote(settings, "1")
+    champions.promote(settings, "1")
 
     for reason in (None, "", "  "):
         with pytest.raises(RegistryError, match=r"worse: recall.*--force"):
-            models.promote(settings, "2", force=reason)
+            champions.promote(settings, "2", force=reason)
     assert aliases(settings) == {models.CHAMPION: "1"}
-    models.promote(settings, "2", force="the summer has no thefts")
+    champions.promote(settings, "2", force="the summer has no thefts")
 
     assert aliases(settings)[models.CHAMPION] == "2"
     refused, other = (models.numbered(settings, number) for number in ("2", "1"))
@@ -236,10 +246,10 @@ def test_the_service_promotes_past_the_gate_with_a_reason_only(settings: Setting
 
 
 def test_an_unknown_version_is_refused_and_changes_nothing(settings: Settings) -> None:
-    models.promote(settings, "1")
+    champions.promote(settings, "1")
 
     with pytest.raises(RegistryError, match="no version 9"):
-        models.promote(settings, "9")
+        champions.promote(settings, "9")
     assert aliases(settings) == {models.CHAMPION: "1"}
 
 
@@ -254,7 +264,7 @@ def test_after_a_move_mlflow_finds_everything_again(settings: Settings, made: Pa
 
 
 def test_reading_the_champion_loads_no_mlflow(settings: Settings) -> None:
-    models.promote(settings, "1")
+    champions.promote(settings, "1")
     code = (
         "import sys; from meterwatch.settings import load; from meterwatch.storage import models\n"
         "print(models.champion(load()).version, [m for m in ('mlflow', 'pandas', 'sklearn') if m in sys.modules])"
@@ -279,10 +289,10 @@ def test_figures_of_live_readings_are_metrics_of_the_run_as_mlflow_sees_it(setti
 
 def test_the_challenger_is_the_version_with_that_alias(settings: Settings) -> None:
     assert models.challenger(settings) is None
-    models.promote(settings, "1")
-    models.challenge(settings, "2")
+    champions.promote(settings, "1")
+    champions.challenge(settings, "2")
     found = models.challenger(settings)
     assert found is not None
     assert found.version == "2"
-    models.promote(settings, "2")
+    champions.promote(settings, "2")
     assert models.challenger(settings) is None

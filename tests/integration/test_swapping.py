@@ -21,7 +21,7 @@ from meterwatch.cli import app as cli
 from meterwatch.detection.detector import Detector, seal
 from meterwatch.detection.readings import Readings
 from meterwatch.settings import Settings
-from meterwatch.storage import models
+from meterwatch.storage import champions
 from serving.app import create_app
 from serving.champion import LOOK_SECONDS, Champion
 from tests.households import START, household
@@ -126,8 +126,8 @@ def test_a_rollback_under_load_keeps_states_and_leaves_no_reading_unjudged(
     """
     places = {"1": bundle, "2": with_threshold(copy, 1.25)}
     settings = registered(tmp_path / "mlflow.db", places)
-    models.promote(settings, "1")
-    models.promote(settings, "2")
+    champions.promote(settings, "1")
+    champions.promote(settings, "2")
     app = create_app(settings)
     registry = app.state.parts.metrics.registry
     done = threading.Event()
