@@ -43,7 +43,8 @@ _GROUPS = {
 
 def grouped(values: Mapping[str, float]) -> dict[str, float]:
     """Metrics by the names under which MLflow's pages group them: `recall_surge` becomes `by_kind_recall/surge`."""
-    return {_grouped(key): value for key, value in values.items()}
+    first = sorted(values, key=lambda key: key not in _AT_BUDGET)  # MLflow's comparison begins with the first
+    return {_grouped(key): values[key] for key in first}
 
 
 def _grouped(key: str) -> str:

@@ -28,6 +28,7 @@ COLOURS = (BLUE, RED, GREY, AMBER, GREEN)
 DARK = 0.6  # of the scale of correlations: black is not read there
 MONTHS_AVERAGED = 2
 _HOUR_S, _DAY_S = 3_600, 86_400
+_UNITS = {"heat pump": " kW", "theft": " of the power"}  # of lasting changes
 
 
 def power_over_time(series: Series) -> Figure:
@@ -145,11 +146,12 @@ def kinds_told(table: Mapping[tuple[str, str], int]) -> Figure:
 
 def lasting(rows: Sequence[Sequence[str]], threshold: float) -> Figure:
     """The highest score of each day of lasting changes: rows of kind, size, day and score, a line a kind and size."""
-    figure, axes = _axes("Lasting changes, day by day", "day of the change", "highest score of the day", (11, 4.5))
+    y = "highest score of the day (log10 of months)"
+    figure, axes = _axes("Lasting changes, day by day", "day of the change", y, (11, 4.5))
     for i, (kind, size) in enumerate(dict.fromkeys((row[0], row[1]) for row in rows)):
         days = [(int(row[2]), float(row[3])) for row in rows if (row[0], row[1]) == (kind, size)]
-        axes.plot(*zip(*days, strict=True), linewidth=1, marker="o", markersize=2, label=f"{kind} {size}",
-                  color=f"C{i}")  # fmt: skip
+        axes.plot(*zip(*days, strict=True), linewidth=1, marker="o", markersize=2, color=f"C{i}",
+                  label=f"{kind} of {size}{_UNITS.get(kind, '')}")  # fmt: skip
     axes.axhline(threshold, color=GREY, linestyle="--", linewidth=1, label="threshold")
     figure.legend(frameon=False, ncols=4, loc="outside lower center")
     return figure
@@ -177,7 +179,8 @@ def anomalies(
 
 def tail_calibration(promised: Floats, raised: Floats) -> Figure:
     """Alarms a month that thresholds promise against those that ordinary months raised; dashed: both agree."""
-    figure, axes = _axes("Alarms promised and raised in ordinary months", "promised a month", "raised a month", (6, 5))
+    title = "Alarms a meter and month, in ordinary months"
+    figure, axes = _axes(title, "promised", "raised", (6, 5))
     axes.plot(promised, promised, color=GREY, linestyle="--", linewidth=1, label="as promised")
     seen = raised > 0
     axes.plot(promised[seen], raised[seen], color=BLUE, marker="o", markersize=4, label="raised")
@@ -207,17 +210,21 @@ def episodes(found: Sequence[Episode], title: str) -> Figure:
         series, verdicts = one.judged.series, one.judged.verdicts
         part = slice(*np.searchsorted(series.at, [one.start_at - _DAY_S, one.end_at + _DAY_S]))
         times, power = series.at[part].astype("datetime64[s]"), series.channels[0][part]
-        axes.axvspan(
-            *np.array([one.start_at, one.end_at]).astype("datetime64[s]"), color=AMBER, alpha=0.35, linewidth=0
-        )
-        axes.fill_between(times, verdicts.lower_kw[part], verdicts.upper_kw[part], color=GREY, alpha=0.3, linewidth=0)
-        axes.plot(times, power, color=BLUE, linewidth=0.6)
+        span = np.array([one.start_at, one.end_at]).astype("datetime64[s]")
+        axes.axvspan(*span, color=AMBER, alpha=0.35, linewidth=0, label="fault or alarm")
+        axes.fill_between(times, verdicts.lower_kw[part], verdicts.upper_kw[part], color=GREY, alpha=0.3, linewidth=0,
+                          label="expected")  # fmt: skip
+        axes.plot(times, power, color=BLUE, linewidth=0.6, label="power")
         odd = verdicts.anomalous[part]
-        axes.scatter(times[odd], power[odd], s=6, color=RED, linewidths=0)
+        axes.scatter(times[odd], power[odd], s=6, color=RED, linewidths=0, label="anomalous")
         axes.set_title(one.title, loc="left", fontsize=9)
         axes.set_ylabel("kW")
         axes.spines[["top", "right"]].set_visible(False)
         _dates(axes)
+    if found:
+        figure.legend(*axes.get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
+    else:
+        figure.axes[0].set_axis_off()
     return figure
 
 

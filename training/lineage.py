@@ -1,9 +1,12 @@
-"""Where a run came from, as MLflow tags: the git revision, the state of `dvc.lock`, the `dvc repro` it belongs to."""
+"""Where a run came from: the git revision, the state of `dvc.lock`, the environment, the `dvc repro` it belongs to."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
 
 import psutil
@@ -20,13 +23,23 @@ def revision() -> dict[str, str]:
     return {"git_revision": done.stdout.strip()} if done.returncode == 0 else {}
 
 
+def environment() -> str:
+    """Python, machine, and each installed package with its version, a line each."""
+    packages = sorted({f"{one.name}=={one.version}" for one in distributions()}, key=str.lower)
+    machine = f"Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
+    return "\n".join([machine, *packages, ""])
+
+
 def lock_hash() -> dict[str, str]:
     """The hash of `dvc.lock`: which data, code and parameters the stages before this one saw."""
     return {"dvc_lock_sha256": hashlib.sha256(LOCK.read_bytes()).hexdigest()} if LOCK.exists() else {}
 
 
 def repro() -> str:
-    """Names the `dvc` process above this one; this process where it was started by hand."""
+    """Names the nearest `dvc` process above this one, so that a queue's worker is not taken for one `dvc repro`.
+
+    This process where it was started by hand.
+    """
     here = psutil.Process()
     for above in here.parents():
         try:
@@ -35,4 +48,5 @@ def repro() -> str:
             continue
         if any(Path(word).name == "dvc" for word in words):
             here = above
+            break
     return f"{here.pid}-{here.create_time():.2f}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
+from contextlib import redirect_stderr
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +62,7 @@ def register(run: Run, settings: Settings, bundle_dir: Path, tags: Mapping[str, 
         home = Path(models.__file__).parents[1]
         shutil.copytree(home / "detection", package / "detection", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(home / "__init__.py", package)
-        with mlflow.start_run(run_id=run.run_id):
+        with mlflow.start_run(run_id=run.run_id), redirect_stderr(io.StringIO()):  # "Created version …": said by us
             logged = mlflow.pyfunc.log_model(
                 name="meterwatch", python_model=str(CODE), artifacts={"bundle": str(bundle)},
                 code_paths=[str(package)], signature=_signature(), input_example=_example(),

@@ -191,7 +191,7 @@ def main() -> None:
         def on_epoch(epoch: int, logs: dict[str, float]) -> None:
             for name, values in losses.items():
                 values.append(logs[name])
-            run.metrics({name: logs[name] for name in losses}, step=epoch)
+            run.metrics({name: logs[name] for name in losses}, step=epoch + 1)
             fact = f"loss {logs['loss']:.4f}, held out {logs['val_loss']:.4f}"
             print(f"sequence: epoch {epoch + 1} of {chosen.epochs}, {fact}", flush=True)
 

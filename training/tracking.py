@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meterwatch.settings import load
-from meterwatch.storage.models import SCHEME, relocate
+from meterwatch.storage.models import SCHEME, relocate, versions
 from training import lineage
 from training.prepared import DIRECTORY
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "meterwatch"
 _PARENT, _NOTE = "mlflow.parentRunId", "mlflow.note.content"
 _APART = {"study": ("study", "make study"), "threshold": ("threshold", "meterwatch threshold apply")}  # no stages
+_SAMPLED_S = 3  # of system metrics
 _DIGEST = 16  # characters of the data's hash: MLflow's column holds 36
 # MLflow guesses what an experiment is about from its first runs; the wrong guess hides the charts of training.
 _ABOUT = {
@@ -113,13 +114,15 @@ class Run:
         _measured(self.client, self.run_id, values, 0, model_id)
 
     def describe(self, text: str) -> None:
-        """What one reads first on the parent's page, in Markdown."""
-        self.client.set_tag(self.parent, _NOTE, text)
+        """What one reads first on the parent's page, in Markdown, above what stages before have written there."""
+        before = self.client.get_run(self.parent).data.tags.get(_NOTE, "")
+        self.client.set_tag(self.parent, _NOTE, f"{text}\n\n{before}".rstrip())
 
     @contextmanager
     def beside(self, detector: str, title: str) -> Iterator[Run]:
         """One more run below the same parent, for a detector that is compared."""
         with _nested(self.client, self.experiment, self.parent, title, {"detector": detector}) as run:
+            self.client.log_param(run.run_id, "detector", title)  # the axis on which MLflow's page compares them
             yield run
 
 
@@ -138,12 +141,27 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
     with _nested(client, experiment, parent, name, {"stage": name}) as run:
         run.tags(origin)
         run.params(params)
+        client.log_text(run.run_id, lineage.environment(), "environment.txt")
         try:
-            yield run
+            with _watched(run.run_id):
+                yield run
         except BaseException:
             client.set_terminated(parent, "FAILED")
             raise
     client.set_terminated(parent, "FINISHED")
+
+
+@contextmanager
+def _watched(run_id: str) -> Iterator[None]:
+    """CPU, memory, disk and network of the machine, every few seconds, as MLflow's own `system/…` metrics."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor: Any = SystemMetricsMonitor(run_id, sampling_interval=_SAMPLED_S)  # type: ignore[no-untyped-call]
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 def _measured(
@@ -158,6 +176,8 @@ def _measured(
 
 def _store(settings: Settings) -> tuple[MlflowClient, str]:
     uri = settings.mlflow_tracking_uri
+    if uri.startswith(SCHEME):
+        versions(settings)  # says in one line where the file is damaged
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # seconds: not before there is something to write down
@@ -186,7 +206,8 @@ def _parent(client: MlflowClient, experiment: str, origin: Mapping[str, str], ki
     if found:
         client.update_run(found[0].info.run_id, "RUNNING")  # the stage before had ended it
         return str(found[0].info.run_id)
-    name = f"{kind} {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} {origin.get('git_revision', '')[:7]}".strip()
+    now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())  # first: lists cut names off, and sort by them
+    name = f"{now} {kind} {origin.get('git_revision', '')[:7]}".strip()
     tags = {**_started(command), "repro": token, **origin}
     return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
 

@@ -40,18 +40,20 @@ def misses(copies: Sequence[Judged], found: NDArray[np.bool_]) -> list[Episode]:
     missed.sort(key=lambda one: -one[1].severity)
     return [
         Episode(copy, label.start_at, label.end_at,
-                f"{label.kind.replace('_', ' ')}, severity {label.severity:.2f}, size {label.size:.3g}")
+                f"{label.kind.replace('_', ' ')}, severity {label.severity:.2f} of 1")
         for copy, label in missed[:SHOWN]
     ]  # fmt: skip
 
 
 def false_alarms(clean: Judged, threshold: float) -> list[Episode]:
-    """The alarms of ordinary months with the highest scores."""
+    """The alarms of ordinary months with the highest scores; where there is none, what came nearest to it."""
     at, score = clean.series.at, clean.verdicts.score
-    first, last = alarms(at, score >= threshold)
+    none = not (score >= threshold).any()
+    first, last = alarms(at, score >= (MERGING if none else threshold))
     peaks = [float(np.nanmax(score[(at >= a) & (at <= b)])) for a, b in zip(first, last, strict=True)]
     order = np.argsort([-peak for peak in peaks])[:SHOWN].tolist()
-    return [Episode(clean, int(first[i]), int(last[i]), f"score {peaks[i]:.2f}") for i in order]
+    said = f" is below the threshold, {threshold:.2f}" if none else ""
+    return [Episode(clean, int(first[i]), int(last[i]), f"score {peaks[i]:.2f}{said}") for i in order]
 
 
 def calibration(ordinary: Scored) -> tuple[Floats, Floats]:

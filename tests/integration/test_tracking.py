@@ -6,19 +6,20 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from meterwatch.storage.models import RegistryError
+from tests.instances import wait_for
 from training import lineage, tracking
 from training.prepared import Prepared
 from training.series import Series
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -110,6 +111,38 @@ def test_what_one_looks_for_first_is_with_the_parent_too(client: MlflowClient, t
     assert (parent.data.metrics, below["evaluate"].data.metrics) == ({"recall": 0.5}, {})
     assert below["forest alone"].data.metrics == {"recall": 0.3}
     assert below["forest alone"].data.tags["detector"] == "forest"
+    assert below["forest alone"].data.params == {"detector": "forest alone"}
+
+
+def test_what_a_later_stage_says_stands_above_what_an_earlier_one_said(client: MlflowClient, tmp_path: Path) -> None:
+    for name, said in (("evaluate", "found"), ("register", "why")):
+        with tracking.stage(name, {}) as run:
+            run.describe(said)
+
+    assert tree(client, str(tmp_path))[0].data.tags["mlflow.note.content"] == "why\n\nfound"
+
+
+def test_a_stages_run_has_its_environment_and_the_machines_load(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.setattr(tracking, "_SAMPLED_S", 0.05)
+    with tracking.stage("forest", {}) as run:
+        wait_for("a sample", lambda: "system/cpu_utilization_percentage" in client.get_run(run.run_id).data.metrics)
+
+    environment = client.download_artifacts(run.run_id, "environment.txt", str(tmp_path))
+    assert f"mlflow=={mlflow.__version__}" in Path(environment).read_text().splitlines()
+
+
+def test_a_registry_that_is_no_database_is_one_line_with_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("METERWATCH_MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    with pytest.raises(RegistryError, match="register` makes a new one"), tracking.stage("forest", {}):
+        pass
 
 
 def test_the_experiment_says_what_its_runs_are(client: MlflowClient) -> None:
@@ -154,6 +187,18 @@ def test_stages_below_one_dvc_process_share_a_name_and_by_hand_each_has_its_own(
 
     assert below[0] == below[1]
     assert len({*below, *names("dvc", tmp_path), *names("other", tmp_path, times=2)}) == 4
+
+
+def test_the_experiments_of_one_queue_are_runs_of_their_own(tmp_path: Path) -> None:
+    """`dvc queue start` has one worker, a `dvc` process too, start one `dvc` process after the other."""
+    (tmp_path / "worker").mkdir()
+    names("dvc", tmp_path)
+    one = f"subprocess.run([sys.executable, {str(tmp_path / 'dvc')!r}], check=True)"
+    (tmp_path / "worker/dvc").write_text(f"import subprocess, sys\n{one}\n{one}\n")
+
+    done = subprocess.run([sys.executable, tmp_path / "worker/dvc"], capture_output=True, text=True, check=True)
+
+    assert len(set(done.stdout.split())) == 2
 
 
 @pytest.mark.parametrize("command", ["init -q", None])

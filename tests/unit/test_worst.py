@@ -37,7 +37,7 @@ def test_the_most_severe_fault_that_was_missed_comes_first() -> None:
     found = worst.misses([copy(spikes(), LABELS)], np.array([False, False, True]))
 
     assert [one.start_at for one in found] == [LABELS[1].start_at, LABELS[0].start_at]
-    assert found[0].title == "theft, severity 0.90, size 1"
+    assert found[0].title == "theft, severity 0.90 of 1"
     assert worst.misses([copy(spikes(), LABELS)], np.ones(3, bool)) == []
 
 
@@ -45,6 +45,8 @@ def test_the_highest_alarm_comes_first() -> None:
     found = worst.false_alarms(copy(spikes(p100=0.5, p900=2.0, p901=1.0)), 0.0)
 
     assert [(one.start_at, one.end_at) for one in found] == [(AT[900], AT[901]), (AT[100], AT[100])]
+    (near,) = worst.false_alarms(copy(spikes(p100=0.5)), 0.75)
+    assert near.title == "score 0.50 is below the threshold, 0.75"
     for episodes in (found, []):
         figures.episodes(episodes, "Worst false alarms").savefig(io.BytesIO())
 
