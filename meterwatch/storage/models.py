@@ -25,6 +25,7 @@ BUNDLE_SHA256 = "bundle_sha256"
 DECISIONS = "decisions"  # tag of a version: when it became champion, instead of which, and why
 GATE, GATE_PASSED, GATE_CHECKS = "gate", "gate_passed", "gate_checks"  # tags of a version: why, true or false, numbers
 _WAIT_S = 5.0
+_MAKE = "`dvc repro` makes one, and where only that file is gone `dvc repro --force --single-item register`"
 
 
 class RegistryError(Exception):
@@ -168,10 +169,10 @@ def writing(settings: Settings) -> Iterator[sqlite3.Connection]:
     """
     path = database(settings)
     if not path.exists():
-        raise RegistryError("there is no registry yet; `dvc repro` makes one")
+        raise RegistryError(f"there is no registry {path}; {_MAKE}")
     with closing(sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)) as db:
         if not _has_registry(db):
-            raise RegistryError("no model is registered; `dvc repro` makes one")
+            raise RegistryError(f"no model is registered; {_MAKE}")
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db

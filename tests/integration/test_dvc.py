@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +22,8 @@ import yaml
 from meterwatch.settings import Settings
 from meterwatch.storage import champions, labels, models
 from tests.households import household
-from tests.pipeline import RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
+from tests.instances import free_port, wait_for
+from tests.pipeline import DVC, RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
 from tests.unit.test_pipeline import sources
 from training.comparison import TITLES
@@ -147,6 +150,45 @@ def test_the_registered_model_judges_as_the_detector_does(project: Path) -> None
     np.testing.assert_array_equal(found["score"].to_numpy(), expected.score)
     np.testing.assert_array_equal(found["anomalous"].to_numpy(), expected.anomalous)
     assert np.isfinite(expected.score).any()
+
+
+@pytest.mark.long
+def test_mlflow_serves_the_champion_with_the_detectors_verdicts(project: Path) -> None:
+    from meterwatch.detection.detector import Detector
+    from training.prepared import read
+    from training.series import together
+
+    champion = models.champion(settings(project))
+    assert champion is not None
+    frame = pq.read_table(project / "data/prepared/readings.parquet").slice(0, 3000).to_pandas()
+    part = read(project / "data/prepared").series.between(0, int(frame["at"].iloc[-1]) + 1)
+    expected = Detector.load(champion.bundle_dir).observe(["default"], [None], [None], together([part])).verdicts
+    frame["at"] = np.datetime_as_string(frame["at"].to_numpy().astype("datetime64[s]"))
+    asked = f'{{"dataframe_split": {frame.to_json(orient="split", double_precision=15)}}}'
+
+    port, uri = free_port(), settings(project).mlflow_tracking_uri
+    command = [DVC.with_name("mlflow"), "models", "serve", "-m", "models:/meterwatch@champion",
+               "--env-manager", "local", "--port", str(port)]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": f"{DVC.parent}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, cwd=project, env=environment, start_new_session=True) as server:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                wait_for("the server", lambda: _answers(client), seconds=180)
+                told = client.post("/invocations", content=asked, headers={"Content-Type": "application/json"}).json()
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+    scores = np.array([np.nan if one["score"] is None else one["score"] for one in told["predictions"]], np.float64)
+    np.testing.assert_array_equal(scores, expected.score)
+    assert [one["anomalous"] for one in told["predictions"]] == expected.anomalous.tolist()
+    assert np.isfinite(scores).any()
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_parameter_runs_what_depends_on_it_and_the_new_model_meets_the_champion_at_the_gate(project: Path) -> None:
