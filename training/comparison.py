@@ -28,7 +28,7 @@ TITLES = {  # of the detectors' runs: a stage has the same name as what it makes
     "sequence": "sequence model alone",
     "seed-3sigma": "seed-3sigma",
 }
-SEVERITIES = ("faint", "clear", "plain")
+SEVERITIES = ("faint", "clear", "plain")  # thirds of the severity
 _AT_BUDGET = ("recall", "false_alarms_a_month", "precision", "delay_h", "threshold")
 # What a metric's name begins with → the group that MLflow's pages show it in; they sort the groups by name.
 _GROUPS = {
@@ -64,7 +64,7 @@ def recalls(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def page(found: Figures, counts: Mapping[str, int], budget: float) -> str:
-    """The comparison in Markdown: a row a detector, then a row a kind of fault."""
+    """The comparison in Markdown: a row a detector, then a row a kind of fault and a third of severity."""
     names = list(found)
     lines = [
         f"Share of {sum(counts.values())} injected faults found at {budget:g} false alarm a meter and month.",
@@ -85,6 +85,9 @@ def page(found: Figures, counts: Mapping[str, int], budget: float) -> str:
     for kind in sorted(counts):
         cells = [_cell(by_name[name].get(kind), ".0%") for name in names]
         lines.append(f"| {kind.replace('_', ' ')} | {counts[kind]} | " + " | ".join(cells) + " |")
+    for third in SEVERITIES:
+        cells = [_cell(found[name].get(f"recall_{third}"), ".0%") for name in names]
+        lines.append(f"| *any, {third}* | | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -145,6 +145,7 @@ def test_the_page_has_a_row_for_each_detector_and_each_kind() -> None:
         assert any(line.startswith(f"| {title} | 50.0% |") for line in lines)
     assert "| surge | 2 | 50% | 50% | 50% | 50% | 50% |" in lines
     assert "| base load | 1 |  |  |  |  |  |" in lines
+    assert any(line.startswith("| *any, plain* | | 100% |") for line in lines)
     assert {line.count("|") for line in lines if line.startswith("|")} == {7, 8}
 
 
