@@ -71,6 +71,7 @@ def _shell() -> html.Div:
             dcc.Store(id="tick"),
             dcc.Store(id="again"),
             dcc.Store(id="steady"),
+            dcc.Download(id="file"),
             html.A("Skip to the content", href="#page", className="skip"),
             html.Header(
                 [

@@ -98,6 +98,19 @@ def _lists(app: Dash, pages: Pages) -> None:
     async def models(_: int) -> parts.Content:
         return await run_in_threadpool(_quietly, pages.watch) or no_update
 
+    @app.callback(
+        Output("file", "data"),
+        Input("save", "n_clicks"),
+        State("url", "pathname"),
+        SEARCH,
+        State("meter", "value", allow_optional=True),
+        prevent_initial_call=True,
+    )
+    async def file(clicks: int | None, path: str, query: str | None, meter_id: str | None) -> Any:  # noqa: ANN401 - as Dash takes it
+        if not clicks:
+            return no_update
+        return await run_in_threadpool(_quietly, pages.file, path, query or "", meter_id) or no_update
+
 
 def _pictures(app: Dash, pages: Pages) -> None:
     @app.callback(

@@ -38,7 +38,7 @@ PANELS: dict[str, tuple[Line, ...]] = {
         Line("sub_metering_3_wh", "Sub-meter 3", theme.EXPECTED, "dot"),
     ),
 }
-NAMES = {"V": "Voltage", "A": "Current", "kVAr": "Reactive power", "Wh": "Sub-meters"}
+NAMES = {"V": "Voltage", "A": "Current", "kVAr": "Reactive power", "Wh": "Sub-meters 1 solid, 2 dashed, 3 dotted"}
 TITLE: Figure = {"xanchor": "left", "yanchor": "bottom", "showarrow": False, "font": {"size": 11}}
 PANEL, BETWEEN = 0.12, 0.025  # of the picture's height
 MARKED = {

@@ -63,7 +63,11 @@ def page(
     )
     meter = parts.meter_choice(meters, asked.meter_id, everyone=True)
     told = parts.keys(("j k", "row"), ("r", "real"), ("f", "false alarm"), ("n", "note"), ("u", "undo"))
-    return [parts.heading("Events", meter, told), choices, html.Div(body, id="events-body", className="stack")]
+    return [
+        parts.heading("Events", meter, parts.saved(), told),
+        choices,
+        html.Div(body, id="events-body", className="stack"),
+    ]
 
 
 def events_body(

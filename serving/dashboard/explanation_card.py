@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ HOW = html.P(
 SHOWN = 8  # parts of a score, the largest ones
 DAY_MIN, HOUR_MIN = 1440, 60
 CHARACTERS = 12  # of a hash
+FRACTION = re.compile(r"\d+\.\d+")
 
 
 def explanation(told: Mapping[str, Any] | None, *, zone: tzinfo, close: str) -> list[Any]:
@@ -94,8 +96,8 @@ def _made_of(told: Mapping[str, Any], verdict: Mapping[str, Any]) -> list[Any]:
 
 
 def _words(part: Mapping[str, Any]) -> str:
-    window = part.get("window_min")
-    return f"{part.get('words')}{f', {_window(str(window))}' if window else ''}"
+    words, window = str(part.get("words")), part.get("window_min")
+    return f"{words}, {_window(str(window))}" if window and " over " not in words else words
 
 
 def _usual(part: Mapping[str, Any]) -> str:
@@ -168,7 +170,7 @@ def _lineage(lineage: Mapping[str, Any]) -> list[Any]:
     tiles = []
     for name, value in lineage.items():
         if isinstance(value, str | int | float) and str(value) and "." not in name:  # not MLflow's own tags
-            text = str(value)
+            text = wording.number(float(value), 2) if FRACTION.fullmatch(str(value)) else str(value)
             short = f"{text[:CHARACTERS]}…" if len(text) > 2 * CHARACTERS else text
             tiles.append(html.Div([html.Dt(name.replace("_", " ").capitalize()), html.Dd(short, title=text)]))
     return [_part("Where the verdict comes from", html.Dl(tiles, className="lineage"))] if tiles else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, Any
 
 from dash import html
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import tzinfo
 
+    from serving.dashboard.running import Running
+
 SAMPLE_LENGTH = 80  # characters shown of a rejected record
 COUNTS = ("records", "stored", "duplicates", "rejected", "held")
-MEBIBYTE = 2**20
+MEBIBYTE, GIBIBYTE = 2**20, 2**30
 
 
 def page(body: Sequence[Any]) -> list[Any]:
@@ -23,7 +26,7 @@ def page(body: Sequence[Any]) -> list[Any]:
 
 
 def now_card(
-    *, model: str | None, newest: Mapping[str, Any] | None, events: int, size: int, zone: tzinfo
+    *, model: str | None, newest: Mapping[str, Any] | None, events: int, running: Running, zone: tzinfo
 ) -> html.Section:
     """What runs, and how far it has come.
 
@@ -31,9 +34,10 @@ def now_card(
         model: the version that judges; None where there is none.
         newest: `meter_id` and `at` of the newest reading of all meters.
         events: how many there are.
-        size: of the database, in bytes.
+        running: what the machine says.
         zone: the zone of times.
     """
+    lag, pace = running.lag, running.pace
     judging = (
         parts.tile("Model", f"Version {model}", "judges")
         if model is not None
@@ -48,7 +52,19 @@ def now_card(
         judging,
         reading,
         parts.tile("Events", wording.number(events)),
-        parts.tile("Database", wording.number(size / MEBIBYTE, 1, "MiB")),
+        parts.tile("Waiting on the topic", wording.number(lag), "records" if lag is not None else "the broker is away"),
+        parts.tile("Rate", wording.number(pace, 1), "records a second in the last minute"),
+        parts.tile(
+            f"Last commit ({zone})",
+            "None seen" if running.committed_at is None else wording.moment(running.committed_at, zone),
+            f"by the clock, looked for since {wording.moment(running.watched_at, zone)}",
+        ),
+        parts.tile(
+            "Database",
+            wording.number(running.size / MEBIBYTE, 1, "MiB"),
+            f"{wording.number(running.free / GIBIBYTE, 1, 'GiB')} left on the disk",
+        ),
+        parts.tile("meterwatch", running.version, f"schema {running.schema}, Python {platform.python_version()}"),
     ]
     return parts.card("Now", html.Dl(tiles, className="tiles"), wide=True)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
 
 from dash import dcc, html
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from serving.dashboard.theme import Figure
 
 CHART_LABEL = "Actual power against the expected, with its 95 percent band and the anomalous readings"
-FILE_POINTS = 4000
 EXPLAINING = html.P("Asking the service", className="note")
 NO_EVENT = html.P("No event so far.", className="note")
 
@@ -66,7 +63,7 @@ def page(
             _following(view, zone),
         ),
         html.Div(
-            [*parts.period("meter", start, end, zone), *_steps(view, window, zone), *_files(view, window)],
+            [*parts.period("meter", start, end, zone), *_steps(view, window, zone), parts.saved()],
             className="filters",
         ),
         html.Section(
@@ -99,22 +96,6 @@ def _steps(view: View, window: tuple[int, int], zone: tzinfo) -> list[dcc.Link]:
         dcc.Link(name, href=address.METER + view.of_window(max(first, 0), last).search(zone), className="button")
         for name, first, last in steps
         if not (view.live and name == "Later")
-    ]
-
-
-def _files(view: View, window: tuple[int, int]) -> list[html.Button]:
-    """What is seen as CSV, thinned as the picture is: its readings, and their verdicts."""
-    start, end = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for at in (window[0], window[1] + 1))
-    query = urlencode({"start": start, "end": end, "max_points": FILE_POINTS})
-    meter = quote(view.meter_id or "", safe="")
-    return [
-        html.Button(
-            f"{name.capitalize()} (CSV)",
-            type="button",
-            className="button",
-            **parts.attributes(data_csv=f"/v1/meters/{meter}/{name}?{query}", data_name=f"{name}.csv"),
-        )
-        for name in ("readings", "verdicts")
     ]
 
 

@@ -51,6 +51,7 @@ def page(listing: Listing, body: list[Any]) -> list[Any]:
                 ],
                 className="field",
             ),
+            parts.saved(),
             parts.keys(("/", "search"), ("j k", "next and previous row")),
         ),
         html.Div(body, id="now-body", className="stack"),
@@ -98,9 +99,9 @@ def now_body(listed: Listed, first: Figure | None, *, zone: tzinfo) -> list[Any]
         return [choice, card]
     meter_id = listed.rows[0].meter.meter_id
     picture = parts.card(
-        "The first of these",
+        f"The last day of {meter_id}",
         parts.chart(first, f"Actual and expected power of meter {meter_id}", chart_id="now-chart"),
-        note=dcc.Link(meter_id, href=address.METER + address.meter_query(meter_id)),
+        note=["The first of the list. ", dcc.Link("Look closer", href=address.METER + address.meter_query(meter_id))],
         wide=True,
     )
     return [choice, card, picture]

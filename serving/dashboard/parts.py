@@ -34,7 +34,9 @@ def card(title: str, *content: Content, note: Content = "", wide: bool = False) 
 def chart(figure: Figure, label: str, *, size: str = "medium", chart_id: str | None = None) -> html.Figure:
     """A chart in a box of a fixed height, so that nothing jumps when it is drawn; `label` is read out."""
     options: dict[str, Any] = {"id": chart_id} if chart_id else {}
-    graph = dcc.Graph(figure=figure, config=theme.CONFIG, className="graph", responsive=True, **options)
+    picture = theme.CONFIG["toImageButtonOptions"] | {"filename": f"meterwatch {chart_id or label}".replace(" ", "-")}
+    config: Any = theme.CONFIG | {"toImageButtonOptions": picture}
+    graph = dcc.Graph(figure=figure, config=config, className="graph", responsive=True, **options)
     return html.Figure(graph, className=f"chart {size}", **attributes(aria_label=label))
 
 
@@ -49,6 +51,11 @@ def tile(name: str, value: str, note: str = "", *, state: str = "") -> html.Div:
 def heading(name: str, *controls: Content) -> html.Div:
     """A page's name, and beside it what can be chosen."""
     return html.Div([html.H1(name), *controls], className="controls")
+
+
+def saved() -> html.Button:
+    """What is seen as a file."""
+    return html.Button("CSV", id="save", className="button", type="button", n_clicks=0, title="Save what is seen")
 
 
 def keys(*told: tuple[str, str]) -> html.Span:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,7 @@ from serving.dashboard import (
     address,
     event_listing,
     events_page,
+    files,
     health_page,
     listing,
     live_page,
@@ -26,6 +28,7 @@ from serving.dashboard import (
 from serving.dashboard.address import View
 from serving.dashboard.explanation_card import explanation
 from serving.dashboard.meter_reads import UnknownMeterError, moved, power
+from serving.dashboard.running import Watch
 from serving.dashboard.standings import Standings
 from serving.dashboard.sums_reads import health, overview
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from serving.drifting import Drift
 
 AGAIN_MS = 3000  # after which a page that waits for something is read again
+WATCHED_MS = 10_000  # after which the page of health is: what has stopped commits nothing that would move it
 
 
 class Shown(NamedTuple):
@@ -71,6 +75,7 @@ class Pages:
         self._model = model
         self._drift = drift
         self._standings = Standings()
+        self._watch = Watch(settings)
 
     def page(self, path: str, search: str) -> Shown:
         """The page at an address.
@@ -80,12 +85,12 @@ class Pages:
             UnknownMeterError: it names a meter that never reported.
             sqlite3.Error: the database cannot be read.
         """
-        view = View() if path in (address.NOW, address.EVENTS) else address.parse(search, self._zone)
+        view = View() if path in (address.NOW, address.EVENTS, address.HEALTH) else address.parse(search, self._zone)
         with queries.reading(self._settings) as db:
             if path == address.HEALTH:
                 return Shown(
-                    health_page.page(health(db, self._settings, self._model(), self._zone)),
-                    again_ms=AGAIN_MS if self._model() is None else 0,
+                    health_page.page(health(db, self._watch, self._model(), self._zone)),
+                    again_ms=AGAIN_MS if self._model() is None else WATCHED_MS,
                 )
             meters = [str(meter["meter_id"]) for meter in queries.meters(db, parts.METERS_OFFERED)]
             if not meters:
@@ -169,10 +174,26 @@ class Pages:
         with queries.reading(self._settings) as db:
             return self._events(db, event_listing.parse(search, self._zone))
 
+    def file(self, path: str, search: str, meter_id: str | None) -> dict[str, str]:
+        """What a page shows as CSV; `meter_id` is the one looked at where the address names none."""
+        zone = self._zone
+        with queries.reading(self._settings) as db:
+            if path == address.NOW:
+                name, text = "meters", files.meters(db, self._standings, listing.parse(search), zone)
+            elif path == address.EVENTS:
+                asked = event_listing.parse(search, zone).asked
+                name, text = "events", files.events(db, asked, zone, price=self._settings.energy_price)
+            else:
+                view = address.parse(search, zone)
+                meter_id, view = self._known(db, replace(view, meter_id=view.meter_id or meter_id))
+                window = view.window(*queries.span(db, meter_id))
+                name, text = "readings", files.readings(db, meter_id, window, zone)
+        return {"filename": f"{name}.csv", "content": text, "type": "text/csv"}
+
     def health(self) -> list[Any]:
         """The part of the page of health that moves."""
         with queries.reading(self._settings) as db:
-            return health(db, self._settings, self._model(), self._zone)
+            return health(db, self._watch, self._model(), self._zone)
 
     def overview(self, meter_id: str) -> Overview:
         """The part of the overview that moves."""
@@ -208,8 +229,11 @@ class Pages:
         return Shown(content, meter_id or "")
 
     def _events(self, db: sqlite3.Connection, asked: EventListing) -> list[Any]:
-        offset = (asked.page - 1) * events_page.PAGE_ROWS
-        found = event_list.listed(db, asked.asked, offset=offset, limit=events_page.PAGE_ROWS)
+        rows = events_page.PAGE_ROWS
+        found = event_list.listed(db, asked.asked, offset=(asked.page - 1) * rows, limit=rows)
+        last = max(math.ceil(found.total / rows), 1)
+        if asked.page > last:  # as in the list of meters
+            return self._events(db, replace(asked, page=last))
         labelled = event_list.labelled(db, asked.asked.meter_id)
         newest, price = queries.newest_at(db) or 0, self._settings.energy_price
         return events_page.events_body(found, labelled, asked, zone=self._zone, price=price, newest=newest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,27 +58,36 @@ class Standings:
     def listed(self, db: sqlite3.Connection, listing: Listing) -> Listed:
         """The meters that a listing asks for."""
         meters = self._all(db)
-        newest = max((meter.at for meter in meters), default=0)
-        clock = int(self._clock())
-        replayed = clock - newest > REPLAYED
-        now = newest if replayed else max(clock, newest)
-        wanted = listing.text.casefold()
-        counts = dict.fromkeys(STATES, 0)
-        found: list[tuple[str, Standing]] = []
-        for meter in meters:
-            if wanted in meter.meter_id.casefold():
-                state = self._state(db, meter, now)
-                counts[state] += 1
-                if listing.state in ("", state):
-                    found.append((state, meter))
-        found = _ordered(found, listing)
+        now, replayed = self._now(meters)
+        every = self._standing(db, meters, listing.text, now)
+        counts = dict.fromkeys(STATES, 0) | Counter(state for state, _ in every)
+        found = _asked(every, listing)
         last = max(math.ceil(len(found) / PAGE_ROWS), 1)
         shown = listing if listing.page <= last else replace(listing, page=last)
         rows = [
-            Row(state, _since(db, state, meter), meter, standing.day_before(db, meter.meter_id, now))
+            Row(state, since(db, state, meter), meter, standing.day_before(db, meter.meter_id, now))
             for state, meter in found[(shown.page - 1) * PAGE_ROWS : shown.page * PAGE_ROWS]
         ]
         return Listed(rows, counts, len(found), shown, now, replayed)
+
+    def found(self, db: sqlite3.Connection, listing: Listing) -> list[tuple[str, Standing]]:
+        """Every meter that a listing asks for, on all pages, with its state."""
+        meters = self._all(db)
+        return _asked(self._standing(db, meters, listing.text, self._now(meters)[0]), listing)
+
+    def _now(self, meters: list[Standing]) -> tuple[int, bool]:
+        """Unix seconds that silence is counted to, and whether that is the newest reading's time."""
+        newest = max((meter.at for meter in meters), default=0)
+        clock = int(self._clock())
+        replayed = clock - newest > REPLAYED
+        return newest if replayed else max(clock, newest), replayed
+
+    def _standing(
+        self, db: sqlite3.Connection, meters: list[Standing], text: str, now: int
+    ) -> list[tuple[str, Standing]]:
+        """The meters whose id holds a text, with their states."""
+        wanted = text.casefold()
+        return [(self._state(db, meter, now), meter) for meter in meters if wanted in meter.meter_id.casefold()]
 
     def _all(self, db: sqlite3.Connection) -> list[Standing]:
         ledger = queries.ledger(db)
@@ -101,13 +111,18 @@ class Standings:
         return cadence
 
 
-def _since(db: sqlite3.Connection, state: str, meter: Standing) -> int | None:
+def since(db: sqlite3.Connection, state: str, meter: Standing) -> int | None:
     """When the state began; a meter is normal since its last event, or since it was first scored."""
     if state == "normal":
         return meter.event_end or standing.first_scored(db, meter.meter_id)
     if state == "anomalous":
         return meter.event_start if meter.event_open else meter.at
     return meter.oldest_at if state == "warming_up" else meter.at
+
+
+def _asked(every: list[tuple[str, Standing]], listing: Listing) -> list[tuple[str, Standing]]:
+    """Those in the state asked for, in the order asked for."""
+    return _ordered([one for one in every if listing.state in ("", one[0])], listing)
 
 
 def _ordered(found: list[tuple[str, Standing]], listing: Listing) -> list[tuple[str, Standing]]:
@@ -128,7 +143,7 @@ def _severity(state: str, meter: Standing) -> float:
 
 
 def _coarsely_since(state: str, meter: Standing) -> int:
-    """As `_since`, without asking the database: a meter without an event has been normal since its first reading."""
+    """As `since`, without asking the database: a meter without an event has been normal since its first reading."""
     if state == "normal":
         return meter.event_end or meter.oldest_at
     if state == "anomalous" and meter.event_start is not None and meter.event_open:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from meterwatch.storage import queries
-from meterwatch.storage.migrate import database_path
 from serving.dashboard import health_page, overview_figures, parts, pattern_figures, wording
 from serving.dashboard.overview_page import Overview
 
 if TYPE_CHECKING:
     import sqlite3
     from datetime import tzinfo
-    from pathlib import Path
 
-    from meterwatch.settings import Settings
+    from serving.dashboard.running import Watch
 
 CLOUD_POINTS = 3600  # readings of the scatter
 AVERAGE_DAYS = 7
@@ -38,17 +35,16 @@ def overview(db: sqlite3.Connection, meter_id: str, zone: tzinfo) -> Overview:
     )
 
 
-def health(db: sqlite3.Connection, settings: Settings, model: str | None, zone: tzinfo) -> list[Any]:
+def health(db: sqlite3.Connection, watch: Watch, model: str | None, zone: tzinfo) -> list[Any]:
     """What of the page of health moves; `model` is the version that judges."""
-    latest = queries.latest_meter(db)
+    latest, ledger = queries.latest_meter(db), queries.ledger(db)
     now = health_page.now_card(
         model=model,
         newest=queries.newest(db, latest) if latest is not None else None,
         events=queries.events(db, limit=1)[1],
-        size=_size(database_path(settings.database_url)),
+        running=watch.look(db, ledger),
         zone=zone,
     )
-    ledger = queries.ledger(db)
     if not ledger:
         nothing = parts.notice(
             "Nothing has been read yet",
@@ -62,12 +58,3 @@ def health(db: sqlite3.Connection, settings: Settings, model: str | None, zone: 
         health_page.verdicts_card(queries.statuses(db)),
         health_page.rejected_card(queries.rejected(db)),
     ]
-
-
-def _size(path: Path) -> int:
-    """Bytes of a database with what waits in its log."""
-    total = 0
-    for file in (path, path.with_name(f"{path.name}-wal")):
-        with suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total

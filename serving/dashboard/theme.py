@@ -30,10 +30,10 @@ SEQUENTIAL = [
 # Not red, which is an anomaly everywhere else.
 DIVERGING = [[0.0, "#B35806"], [0.25, "#F1A340"], [0.5, "#F2F2F2"], [0.75, "#998EC3"], [1.0, "#542788"]]
 DAY_MS = 86_400_000
-# As the tables write times; from the finest step to the coarsest. What follows \n is written where it changes.
+# From the finest step to the coarsest. What follows \n is written where it changes.
 TIME_TICKS = [
-    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%Y-%m-%d"},
-    {"dtickrange": [60_000, DAY_MS - 1], "value": "%H:%M\n%Y-%m-%d"},
+    {"dtickrange": [None, 59_999], "value": "%H:%M:%S\n%-d %b %Y"},
+    {"dtickrange": [60_000, DAY_MS - 1], "value": "%H:%M\n%-d %b %Y"},
     {"dtickrange": [DAY_MS, 28 * DAY_MS], "value": "%-d %b\n%Y"},
     {"dtickrange": ["M1", "M11"], "value": "%b\n%Y"},
     {"dtickrange": ["M12", None], "value": "%Y"},
@@ -89,7 +89,7 @@ def frame(*, x_title: str, y_title: str, view: str, legend: bool = True) -> Figu
 
 def time_axis(*, hover: str = "%Y-%m-%d %H:%M") -> Figure:
     """What makes a horizontal axis one of times; `hover` is how a time is written in full."""
-    return {"type": "date", "tickformatstops": TIME_TICKS, "hoverformat": hover}
+    return {"type": "date", "tickformatstops": TIME_TICKS, "tickangle": 0, "hoverformat": hover}
 
 
 def keep_zoom(figure: Figure, change: Mapping[str, Any]) -> None:

@@ -76,7 +76,11 @@ def rarity(score: float) -> str:
         if days >= size:
             count = days / size
             amount = f"{count:,.0f}" if count >= 10 else f"{count:.1f}"  # noqa: PLR2004 - two digits are enough
-            return f"about once in {amount} {unit}{'' if amount == '1.0' else 's'}"
+            return (
+                f"about once {'an' if unit == 'hour' else 'a'} {unit}"
+                if amount == "1.0"
+                else f"about once in {amount} {unit}s"
+            )
     return "several times an hour"
 
 

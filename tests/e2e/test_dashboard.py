@@ -326,13 +326,30 @@ def test_a_clicked_reading_is_explained_and_named_in_the_address(house: Instance
 
 
 def test_what_is_seen_is_saved_as_csv(house: Instance, desk: BrowserContext) -> None:
-    page = opened(desk, house.url + "/meter?meter=home&start=2009-01-01T06:00&end=2009-01-01T07:00")
+    window = "start=2009-01-01T06:00&end=2009-01-01T07:00"
+    for path, name, first, rows in (
+        (f"/meter?meter=home&{window}", "readings.csv", "at,active_power_kw", 13),  # every five minutes, with both ends
+        ("/events?meter=home&end=2009-01-10", "events.csv", "event_id,meter_id", 1),
+        (f"/?q={quote(ODD)}", "meters.csv", "meter_id,state", 1),
+    ):
+        page = opened(desk, house.url + path)
+        for _ in range(2):
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="CSV").click()
+            assert saved.value.suggested_filename == name
+            lines = saved.value.path().read_text().splitlines()
+            assert lines[0].startswith(first)
+            assert len(lines) == 1 + rows
+
+
+def test_a_chart_is_saved_as_a_picture(house: Instance, desk: BrowserContext) -> None:
+    page = opened(desk, house.url + "/meter?meter=home")
+    page.wait_for_selector("#live-chart .nsewdrag")
+    page.locator("#live-chart").hover()
     with page.expect_download() as saved:
-        page.get_by_role("button", name="Readings (CSV)").click()
-    assert saved.value.suggested_filename == "readings.csv"
-    lines = saved.value.path().read_text().splitlines()
-    assert lines[0].startswith('"at","active_power_kw"')
-    assert len(lines) == 1 + 13  # every five minutes, both ends included
+        page.locator("#live-chart .modebar-btn[data-title*=Download]").click()
+    assert saved.value.suggested_filename == "meterwatch-live-chart.png"
+    assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_typed_range_and_steps_through_time(house: Instance, desk: BrowserContext) -> None:
@@ -368,9 +385,14 @@ def test_without_a_model_it_says_how_to_make_one_and_another_is_asked_about_and_
     settings = Settings(mlflow_tracking_uri=f"sqlite:///{made}")
     first = next(one for one in versions(settings) if "champion" in one.aliases)
     with closing(sqlite3.connect(made)) as copy, copy:  # the same files once more, as another version
-        names = [row[1] for row in copy.execute("PRAGMA table_info(model_versions)")]
-        values = ", ".join("version + 100" if name == "version" else name for name in names)
-        copy.execute(f"INSERT INTO model_versions SELECT {values} FROM model_versions WHERE version = {first.version}")
+        for table in ("model_versions", "model_version_tags"):
+            names = [row[1] for row in copy.execute(f"PRAGMA table_info({table})")]
+            values = ", ".join("version + 100" if name == "version" else name for name in names)
+            copy.execute(f"INSERT INTO {table} SELECT {values} FROM {table} WHERE version = {first.version}")
+        copy.execute("DELETE FROM model_version_tags WHERE version > 100 AND key LIKE 'gate%'")
+        tags = [("gate_passed", "false"), ("gate", "finds fewer faults")]
+        added = "SELECT name, version, ?, ? FROM model_versions WHERE version > 100"
+        copy.executemany(f"INSERT INTO model_version_tags (name, version, key, value) {added}", tags)
     private.env["METERWATCH_MLFLOW_TRACKING_URI"] = f"sqlite:///{registry}"
     other = str(int(first.version) + 100)
     put(private, "home", day=0)
@@ -389,8 +411,13 @@ def test_without_a_model_it_says_how_to_make_one_and_another_is_asked_about_and_
         dialog.get_by_role("button", name="Cancel").click()
         expect(dialog).to_be_hidden()
         page.locator(f"[data-version='{other}']").click()
+        expect(dialog).to_contain_text("The gate refused it: finds fewer faults")
+        dialog.get_by_role("button", name="Yes").click()
+        expect(dialog).to_be_visible()  # not without a reason
+        page.locator("#force").fill("it was looked into")
         dialog.get_by_role("button", name="Yes").click()
         expect(row).to_contain_text(f"{other} champion")
+        expect(row).to_contain_text("forced: it was looked into")
         page.locator("[data-model=rollback]").click()
         dialog.get_by_role("button", name="Yes").click()
         expect(row).to_contain_text(f"{before} champion")

@@ -108,7 +108,7 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("score", "text"),
     [
-        (0.0, "about once in 1.0 month"),
+        (0.0, "about once a month"),
         (1.0, "about once in 10 months"),
         (2.0, "about once in 8.3 years"),
         (-1.0, "about once in 3.0 days"),
