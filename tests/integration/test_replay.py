@@ -22,7 +22,9 @@ from hypothesis import settings as settings_of
 from meterwatch import processes
 from meterwatch.kafka import client_config
 from meterwatch.settings import Settings
+from meterwatch.storage import queries
 from meterwatch.storage.migrate import database_path, migrate
+from serving.dashboard.running import Watch
 from streaming import replay
 from streaming.errors import StreamError
 from streaming.ledger import describe
@@ -290,3 +292,14 @@ def test_rejected_records_reach_the_topic_as_they_came(settings: Settings) -> No
     assert stored(settings) == refused
     assert resend(settings) == (0, 0, 4)
     assert stored(settings) == refused
+
+
+def test_the_page_of_health_tells_what_waits_on_this_very_topic(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "in.txt"
+    file.write_bytes(b"\n".join([HEADER, *some_lines(30)]))
+    Replay(settings).run(records_of(file, meter="m"))
+    watch, topic = Watch(settings), describe(client_config(settings), settings.kafka_topic)
+    read = {"partition": 0, "next_offset": 10, "records": 10, "topic_id": topic.topic_id}
+    with queries.reading(settings) as db:
+        told = [watch.look(db, ledger).lag for ledger in ([], [read], [read | {"topic_id": "an older one"}])]
+    assert told == [30, 20, 30]
