@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dash import dcc, html
 
 from serving.dashboard import address, parts, wording
-from serving.dashboard.listing import PAGE_ROWS, STATES, Listing
+from serving.dashboard.listing import ORDERS, PAGE_ROWS, STATES, Listing
 from serving.dashboard.sparkline import sparkline
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def _heading(title: str, name: str, listing: Listing) -> parts.Content:
 
 
 def _sorted_by(listing: Listing) -> tuple[int, str]:
-    names = ("state", "meter", "since", "reading", "power", "expected", "severity")
-    return names.index(listing.order), "descending" if listing.descending else "ascending"
+    return ORDERS.index(listing.order), "descending" if listing.descending else "ascending"
 
 
 def _cells(row: Row, zone: tzinfo) -> list[Any]:

@@ -9,6 +9,7 @@ from dash import dcc, html
 from meterwatch.detection.drift import POWER_FACTOR, SCORE
 from serving.dashboard import address, parts, wording
 from serving.dashboard.events_table import around
+from serving.dashboard.pattern_figures import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,17 +21,7 @@ if TYPE_CHECKING:
 
 POINTS = 100  # percentile points
 FULL_BAR = 0.5  # a distance that fills the bar: all readings at the reference's edge
-SIGNAL_WORDS = {
-    "active_power_kw": "Active power",
-    "reactive_power_kvar": "Reactive power",
-    "voltage_v": "Voltage",
-    "current_a": "Current",
-    "sub_metering_1_wh": "Sub-metering 1",
-    "sub_metering_2_wh": "Sub-metering 2",
-    "sub_metering_3_wh": "Sub-metering 3",
-    POWER_FACTOR: "Power factor",
-    SCORE: "Score",
-}
+SIGNAL_WORDS = {**CHANNEL_NAMES, POWER_FACTOR: "Power factor", SCORE: "Score"}
 SIDES = {"champion": "Champion only", "challenger": "Challenger only"}
 
 
@@ -117,7 +108,7 @@ def drift_card(found: Drift | None) -> html.Section:
     note = (
         f"By how many percentile points the last 24 hours of {meters} have moved, on average, from the days that "
         f"version {found.version} was made of; one in a hundred of those days went beyond “usual”. Power, current and "
-        "sub-metering count by the meter's own mean power."
+        "sub-meters count by the meter's own mean power."
     )
     rows = [
         [
