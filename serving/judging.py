@@ -17,6 +17,7 @@ import numpy as np
 
 from meterwatch.detection.errors import StateError
 from meterwatch.detection.readings import Observation, Readings, Verdicts
+from meterwatch.storage import states
 from serving.problems import Problem
 from serving.question import Question
 
@@ -60,8 +61,11 @@ def _observe(question: Question, model: Model) -> Observation:
     try:
         return model.detector.observe(question.meter_ids, question.states, question.profiles, question.readings)
     except StateError as error:
-        path = f"meters[{question.first + question.meter_ids.index(error.meter_id)}].{error.part}"
-        raise Problem(422, str(error), errors=[(path, str(error))]) from None
+        k = question.meter_ids.index(error.meter_id)
+        state, detail = question.states[k], str(error)
+        if state is not None and states.is_stale(state):
+            detail += f"; if it is a stream's, {states.NEXT_STEP.format(model.version)}"
+        raise Problem(422, detail, errors=[(f"meters[{question.first + k}].{error.part}", str(error))]) from None
 
 
 def _nothing() -> Observation:

@@ -12,7 +12,7 @@ from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DetectionError
 from meterwatch.detection.explanation import explain
 from meterwatch.detection.memory import NEVER, Memory
-from meterwatch.detection.readings import Readings
+from meterwatch.detection.readings import CHANNELS, Readings
 from meterwatch.storage import models, snapshots
 from serving import times
 
@@ -92,14 +92,23 @@ def as_readings(run: Sequence[Judged], newest: int | None, jump: int, detector: 
     state at the start remembers the `jump` itself.
     """
     at = np.array([one.at for one in run], np.int64)
-    channels = np.array([one.channels for one in run], np.float64).T
+    channels = np.array([one.channels for one in run], np.float64).reshape(-1, len(CHANNELS)).T
     limit = detector.params.clock_jump_s
-    far = np.flatnonzero(np.diff(at, prepend=at[0] if newest is None else newest) > limit)
+    far = np.flatnonzero(np.diff(at, prepend=at[:1] if newest is None else newest) > limit)
     if len(far) and far[0] == 0 and 0 < at[0] - jump <= limit:
         far = far[1:]
     at = np.insert(at, far, at[far] - 1)
     channels = np.insert(channels, far, np.nan, axis=1)
     return Readings(np.zeros(len(at), np.int64), at, channels)
+
+
+def together(runs: Sequence[Readings]) -> Readings:
+    """The readings of several meters, one run each, as one call."""
+    return Readings(
+        np.repeat(np.arange(len(runs)), [len(run.at) for run in runs]),
+        np.concatenate([run.at for run in runs]),
+        np.concatenate([run.channels for run in runs], axis=1),
+    )
 
 
 def pending_jump(meter_id: str, state: bytes) -> int:

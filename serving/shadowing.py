@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from meterwatch.detection.memory import NEVER
-from meterwatch.detection.readings import SCORED, Readings
+from meterwatch.detection.readings import SCORED
 from meterwatch.storage import lending, model_evaluations, queries, shadow
 from meterwatch.storage.migrate import database_path
 from meterwatch.storage.shadow import Counts, Known
 from serving.champion import RETRY_SECONDS, Model, load
 from serving.repeating import Repeating
-from serving.replaying import as_readings, pending_jump
+from serving.replaying import as_readings, pending_jump, together
 
 if TYPE_CHECKING:
     import sqlite3
@@ -248,11 +248,7 @@ def _judge(step: Step, model: Model, champion: str) -> tuple[list[Known], Counts
         ids,
         [known.state for known in step.meters],
         [known.profile for known in step.meters],
-        Readings(
-            np.repeat(np.arange(len(runs)), [len(run.at) for run in runs]),
-            np.concatenate([run.at for run in runs]),
-            np.concatenate([run.channels for run in runs], axis=1),
-        ),
+        together(runs),
     )
     # What stands for a rejected clock jump is no stored reading, and is not compared.
     real = np.concatenate([

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from meterwatch import processes
 from meterwatch.java import JavaError
 from meterwatch.kafka import client_config
-from meterwatch.storage import models, queries
+from meterwatch.storage import models, queries, states
 from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
 from streaming import accounts
@@ -245,11 +245,13 @@ def _check(settings: Settings, broker: Broker) -> None:
     """
     settings.run_dir.mkdir(parents=True, exist_ok=True)
     check_space(settings.run_dir, LEAST_MB)
-    if models.champion(settings) is None:
+    champion = models.champion(settings)
+    if champion is None:
         raise StreamError("there is no champion model yet; make one: .venv/bin/dvc repro")
     for name in (processes.STREAM, processes.SERVICE):
         clear(settings, name)
     migrate(database_path(settings.database_url))
+    states.check(settings, champion.version)
     if settings.api_keys_file is not None and not settings.api_key:
         raise StreamError(
             "the service asks for a key and the stream has none; make one with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -53,13 +54,30 @@ def promote(
     force: Annotated[
         str | None, typer.Option(metavar="REASON", help="Past the gate's refusal; the reason is kept and shown.")
     ] = None,
+    rewarm: Annotated[
+        bool,
+        typer.Option("--rewarm", help="Make new states of the stored readings where they are of another schema."),
+    ] = False,
 ) -> None:
     """Make VERSION champion; the service takes it within a second."""
     from meterwatch.settings import load
-    from meterwatch.storage.champions import promote as promoted
+    from meterwatch.storage import champions, states
 
-    promoted(load(), version, force=force)
+    settings = load()
+    if rewarm:
+        from serving import rewarming
+
+        count = rewarming.promote(settings, version, force, _progress)
+        print(f"version {version} is champion; {count:,} meters have a new state")
+        return
+    states.check(settings, version)
+    champions.promote(settings, version, force=force)
     print(f"version {version} is champion")
+
+
+def _progress(done: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done:,} of {of:,} meters", end="\n" if done == of else "", file=sys.stderr, flush=True)
 
 
 @models.command()

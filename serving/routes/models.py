@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
-from meterwatch.storage import champions, models, queries, shadow
+from meterwatch.storage import champions, models, queries, shadow, states
 from serving.documentation import problems
 from serving.problems import Problem
 from serving.times import text
@@ -131,6 +131,7 @@ def routes(parts: Parts) -> APIRouter:
         """Make a version champion; it judges from the next request on. One that the gate refused needs `force`."""
         if version not in {model.version for model in models.versions(parts.settings)}:
             raise Problem(404, f"There is no model version {version}.")
+        states.check(parts.settings, version)
         champions.promote(parts.settings, version, force=body.force if body else None)
         parts.champion.refresh()
         return registry()

@@ -94,14 +94,15 @@ def ask(service: TestClient, request: pa.Table) -> pa.Table:
     return pa.ipc.open_stream(answer.content).read_all()
 
 
-def stream(run_dir: Path, services: list[TestClient], records: list[Record], keep_s: int = 0) -> None:
-    """Take the records in batches of any size, one cut behind a jump; each service has its share of them."""
+def stream(run_dir: Path, services: list[TestClient], records: list[Record], keep_s: int = 0, first: int = 0) -> None:
+    """Take the records from `first` on in batches of any size, one cut behind a jump; each service has its share."""
     rng = np.random.default_rng(2)
     jumps = [k for k, (meter, at, _) in enumerate(records) if meter == "m" and at == START + (DAYS + 45) * DAY]
-    edges = sorted({*rng.choice(np.arange(1, len(records)), 40, replace=False).tolist(), *(k + 1 for k in jumps)})
+    cuts = rng.choice(np.arange(first + 1, len(records)), 40, replace=False).tolist()
+    edges = sorted({*cuts, *(k + 1 for k in jumps if k >= first)})
     with MeterStore(run_dir / "meterwatch.db") as store:
         topic = Topic("first", "id", {0: (0, 0)})
-        for begin, end in zip([0, *edges], [*edges, len(records)], strict=True):
+        for begin, end in zip([first, *edges], [*edges, len(records)], strict=True):
             service = services[begin * len(services) // len(records)]
             offsets = {0: begin} if begin else {}
             batches = Batches(store, partial(ask, service), topic, offsets, keep_s)
