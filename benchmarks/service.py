@@ -157,9 +157,9 @@ def bulk(port: int) -> dict[str, float]:
 def started(bundle: Path | None, run_dir: str, port: int) -> tuple[subprocess.Popen[bytes], float]:
     """A service and the seconds until it was ready."""
     settings = {"METERWATCH_RUN_DIR": run_dir, "METERWATCH_PORT": str(port)}
-    command = [sys.executable, __file__, "--serve", *([str(bundle)] if bundle else [])]
+    command = [sys.executable, "-m", "benchmarks.service", "--serve", *([str(bundle)] if bundle else [])]
     begun = time.perf_counter()
-    process = subprocess.Popen(command, env={**os.environ, **settings})
+    process = subprocess.Popen(command, env={**os.environ, **settings}, cwd=Path(__file__).parents[1])
     while True:
         if answers(port, "/readyz"):
             return process, time.perf_counter() - begun

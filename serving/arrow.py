@@ -13,6 +13,7 @@ from meterwatch.detection.readings import CHANNELS, SCORED, STATUSES, Readings
 from serving.buffers import binaries, coded, numbers, read, strings
 from serving.problems import Problem
 from serving.question import Question, check_meters
+from serving.times import LAST, OUTSIDE
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -137,9 +138,9 @@ def _seconds(at: pa.Array | None, zone: tzinfo) -> NDArray[np.int64]:
         micros = read(at.cast(MOMENT, safe=False), np.int64)[0]
     except pa.ArrowException as error:
         raise _fault(path, str(error).splitlines()[0]) from None
-    if len(micros) and micros.min() < 0:
-        raise _fault(path, "times before 1970 are not taken")
     seconds: NDArray[np.int64] = micros // MICRO
+    if len(seconds) and not 0 <= seconds.min() <= seconds.max() <= LAST:
+        raise _fault(path, OUTSIDE)
     return seconds
 
 

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 
+from serving.formats import ARROW
 from serving.keys import Caller, KeysError
 from serving.problems import Problem, respond, unavailable
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("meterwatch.service")
 MIB = 1024 * 1024
-BODY_LIMITS = {"/v1/score": 128 * MIB, "/v1/readings": 16 * MIB}
+TEXT_LIMIT = 16 * MIB  # of readings as JSON: while a text is read and written, nobody else is answered
+ARROW_LIMIT = 128 * MIB
 BODY_LIMIT = MIB  # of every other route
 BODY_SECONDS = 30.0  # for a small body to arrive, and one second more
 BODY_BYTES_A_SECOND = MIB // 64  # for so many bytes of a large one
@@ -33,6 +35,7 @@ AT_ONCE = 500  # requests; beyond, the caller is asked to come back
 BYTES_AT_ONCE = 512 * MIB  # of bodies in memory
 PROVING = 2  # keys at a time: each takes 50 ms of work
 OPEN = ("/healthz", "/readyz", "/login")  # without a key
+SCORE = "/v1/score"
 ENDLESS = "/v1/stream"  # not counted among the requests at once: pages listen for as long as they are open
 NAMED = "/v1/meters/"  # whose next part is routed as it was sent, and decoded by the route: it may hold a slash
 COOKIE = "meterwatch"
@@ -79,9 +82,9 @@ class Guard:
 
         counts = scope["path"] not in (*OPEN, ENDLESS)
         self._requests += counts
-        body = _Body(scope["path"], receive, self)
+        headers = Headers(scope=scope)
+        body = _Body(_limit(scope["path"], headers), receive, self)
         try:
-            headers = Headers(scope=scope)
             try:
                 if counts and self._requests > AT_ONCE:
                     raise unavailable("Too many requests at once.")
@@ -160,13 +163,20 @@ def needed(method: str, path: str) -> str:
     return "admin" if path.startswith("/v1/models") else "score"
 
 
+def _limit(path: str, headers: Headers) -> int:
+    """How many bytes a body may have."""
+    if path == SCORE and headers.get("content-type", "").partition(";")[0].strip().lower() == ARROW:
+        return ARROW_LIMIT
+    return TEXT_LIMIT if path in (SCORE, "/v1/readings") else BODY_LIMIT
+
+
 class _Body:
     """A request's body as it arrives: ends the request where it is too large, or comes too slowly."""
 
-    def __init__(self, path: str, receive: Receive, guard: Guard) -> None:
+    def __init__(self, limit: int, receive: Receive, guard: Guard) -> None:
         self._receive = receive
         self._guard = guard
-        self._limit = BODY_LIMITS.get(path, BODY_LIMIT)
+        self._limit = limit
         self._due = asyncio.get_running_loop().time() + BODY_SECONDS
         self._whole = False
         self.size = 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAST = 253_402_300_799  # the end of the year 9999
+OUTSIDE = "times before 1970 or after 9999 are not taken"
 
 
 class TimeError(ValueError):
@@ -30,7 +31,7 @@ def unix(text: str, zone: tzinfo) -> int:
         zone: of a text without an offset.
 
     Raises:
-        TimeError: no such day or hour, an hour that the clock jumped over, or a time before 1970.
+        TimeError: no such day or hour, an hour that the clock jumped over, or a time before 1970 or after 9999.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -43,7 +44,7 @@ def unix(text: str, zone: tzinfo) -> int:
         moment = local
     seconds = (moment - _EPOCH) // _SECOND
     if not 0 <= seconds <= LAST:
-        raise TimeError("times before 1970 are not taken")
+        raise TimeError(OUTSIDE)
     return seconds
 
 

@@ -6,16 +6,18 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.concurrency import run_in_threadpool
 
-from serving.guard import COOKIE, unreadable
+from serving.guard import COOKIE, PROVING, unreadable
 from serving.keys import SESSION_SECONDS, KeysError
+from serving.problems import unavailable
 
 if TYPE_CHECKING:
     from serving.parts import Parts
 
+WAITING = 32  # logins
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Log in · meterwatch</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -29,6 +31,7 @@ input,button{{font:inherit;width:100%;padding:.5rem;margin:.4rem 0;box-sizing:bo
 def routes(parts: Parts) -> APIRouter:
     """The form, and what becomes of it."""
     router = APIRouter(include_in_schema=False)
+    proving = CapacityLimiter(PROVING)
 
     @router.get("/login")
     def form() -> HTMLResponse:
@@ -43,8 +46,10 @@ def routes(parts: Parts) -> APIRouter:
             target = "/"
         if keys is None:
             return RedirectResponse(target, 303)
+        if proving.statistics().tasks_waiting >= WAITING:
+            raise unavailable("Too many keys wait to be proved already.")
         try:
-            caller = await run_in_threadpool(keys.caller, key)
+            caller = await to_thread.run_sync(keys.caller, key, limiter=proving)
         except KeysError as error:
             raise unreadable(error) from None
         if caller is None:

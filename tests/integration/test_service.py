@@ -20,7 +20,7 @@ from meterwatch.detection.readings import CHANNELS
 from meterwatch.settings import Settings
 from serving import keys
 from serving.app import create_app
-from serving.guard import BODY_LIMITS
+from serving.guard import TEXT_LIMIT
 from tests.households import START, household
 from tests.served import Found
 from tests.stored import event, store
@@ -89,6 +89,7 @@ def test_any_cut_gives_the_same_bits(service: TestClient, cuts: list[int]) -> No
 
 
 AT_TWICE = pa.StructArray.from_arrays([pa.array([3], pa.timestamp("s"))] * 2, names=["at", "at"])
+FAR = pa.array([[{"at": 2**62}]], pa.list_(pa.struct([("at", pa.timestamp("us", "UTC"))])))  # the year 148108
 TWICE = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), AT_TWICE)
 
 
@@ -219,6 +220,7 @@ def test_another_meters_state_is_refused(service: TestClient) -> None:
         (as_stream(pa.table({"meter_id": ["m"], "readings": [[{"at": 3}]]})), 422),
         (as_stream(pa.table({"meter_id": [None], "readings": table(["m"], range(1))["readings"]})), 422),
         (as_stream(table(["m"], range(1)).append_column("meter_id", pa.array(["m"]))), 422),
+        (as_stream(pa.table([["m"], FAR], names=["meter_id", "readings"])), 422),
         (as_stream(pa.table([["m"], TWICE], names=["meter_id", "readings"])), 422),
     ],
 )
@@ -238,10 +240,12 @@ def test_a_damaged_table_harms_nobody(service: TestClient, place: int, byte: int
 
 def test_too_much_is_refused_while_reading(service: TestClient) -> None:
     def endless() -> Iterator[bytes]:
-        for _ in range(BODY_LIMITS["/v1/readings"] // 2**20 + 1):
+        for _ in range(TEXT_LIMIT // 2**20 + 1):
             yield b" " * 2**20
 
-    problem(service.post("/v1/readings", content=endless(), headers={"Content-Type": "application/json"}), 413)
+    for route in ("/v1/readings", "/v1/score"):
+        problem(service.post(route, content=endless(), headers={"Content-Type": "application/json"}), 413)
+    problem(service.post("/v1/score", content=endless(), headers={"Content-Type": ARROW}), 400)  # may be larger
     problem(service.put("/v1/events/h-1/label", content=b" " * 2**21), 413)
 
 
