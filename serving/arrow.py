@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +15,7 @@ import pyarrow.compute as pc
 from meterwatch.detection.readings import CHANNELS, SCORED, STATUSES, Readings
 from serving.buffers import binaries, coded, numbers, read, strings
 from serving.problems import Problem
-from serving.question import Question, check_meters
+from serving.question import Question, check_meters, check_size
 from serving.times import LAST, OUTSIDE
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MOMENT = pa.timestamp("us", tz="UTC")
 MICRO = 1_000_000
+LARGEST = 128 * 1024 * 1024
 
 
 def decode(body: bytes, zone: tzinfo) -> Question:
@@ -39,6 +43,7 @@ def decode(body: bytes, zone: tzinfo) -> Question:
         Problem: 400 for what is not an Arrow stream, 422 with the column that is at fault.
     """
     try:
+        _refuse_compressed(body)
         return _question(_table(body), zone)
     except UnicodeDecodeError:  # validation looks at the values, not at the columns' names
         raise Problem(400, "The Arrow stream has a name that is not UTF-8.") from None
@@ -49,6 +54,7 @@ def _question(table: pa.Table, zone: tzinfo) -> Question:
         if name not in table.column_names:
             raise _fault(name, "this column is missing")
     _once(table.column_names, "")
+    check_size(table.num_rows, 0)
     ids = _cast(table["meter_id"].combine_chunks(), pa.string(), "meter_id")
     lists = table["readings"].combine_chunks()
     if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
@@ -80,9 +86,39 @@ def _question(table: pa.Table, zone: tzinfo) -> Question:
 
 
 def _once(names: list[str], prefix: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise _fault(prefix + name, "is there more than once")
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise _fault(prefix + twice, "is there more than once")
+
+
+def _refuse_compressed(body: bytes) -> None:
+    """A few bytes could become more than memory holds, and Arrow knows no limit.
+
+    Raises:
+        Problem: 415, a batch says that it is compressed.
+    """
+    with suppress(pa.ArrowException, OSError, struct.error):  # what is no stream is told in its place
+        for message in pa.ipc.MessageReader.open_stream(body):
+            told = message.metadata.to_pybytes()
+            batch = _place(told, _root(told), 2)  # by the slots of Message.fbs
+            if message.type == "dictionary":
+                batch = _place(told, batch, 1)
+            if message.type in ("dictionary", "record batch") and _place(told, batch, 3):
+                raise Problem(415, "Send the Arrow stream without compression.")
+
+
+def _root(told: bytes) -> int:
+    return int(struct.unpack_from("<I", told)[0])
+
+
+def _place(told: bytes, table: int, slot: int) -> int:
+    """Where a flatbuffer's table has the table of that slot; 0: it has none."""
+    layout = table - struct.unpack_from("<i", told, table)[0]
+    (size,) = struct.unpack_from("<H", told, layout)
+    if 4 + 2 * slot >= size:
+        return 0
+    (offset,) = struct.unpack_from("<H", told, layout + 4 + 2 * slot)
+    return table + offset + int(struct.unpack_from("<I", told, table + offset)[0]) if offset else 0
 
 
 def _table(body: bytes) -> pa.Table:
@@ -105,10 +141,23 @@ def _cast(column: pa.Array, kind: pa.DataType, path: str) -> pa.Array:
     fits = (pa.types.is_integer(plain) or pa.types.is_floating(plain)) if numeric else _is_text(plain, kind)
     if not (fits or pa.types.is_null(plain)):
         raise _fault(path, f"must be {kind}, not {column.type}")
+    if not numeric and _written_out(column) > LARGEST:
+        raise _fault(path, f"has more than {LARGEST:,} bytes, written out")
     try:
         return column.cast(kind)
     except pa.ArrowException as error:
         raise _fault(path, str(error).splitlines()[0]) from None
+
+
+def _written_out(column: pa.Array) -> int:
+    """At most so many bytes has a column of texts when each stands for itself: many rows may share one."""
+    if pa.types.is_dictionary(column.type):
+        lengths = pc.binary_length(column.dictionary.cast(pa.large_binary()))
+        return len(column) * (pc.max(lengths).as_py() or 0)
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        views = np.frombuffer(column.buffers()[1], np.int32)[::4]  # a length begins each
+        return int(views[column.offset : column.offset + len(column)].sum(dtype=np.int64))
+    return 0  # no more than came
 
 
 def _is_text(plain: pa.DataType, kind: pa.DataType) -> bool:

@@ -29,16 +29,25 @@ class Question:
     first: int = 0  # of a piece: the place of its first meter in the request
 
 
+def check_size(meters: int, readings: int) -> None:
+    """Refuse too much at once.
+
+    Raises:
+        Problem: 413.
+    """
+    if meters > MAX_METERS or readings > MAX_READINGS:
+        raise Problem(
+            413, f"A request may have {MAX_METERS:,} meters and {MAX_READINGS:,} readings; divide it into several."
+        )
+
+
 def check_meters(meter_ids: Sequence[str], counts: NDArray[np.int64]) -> None:
     """Refuse what no answer can be given to: a meter twice, an endless name, too much at once.
 
     Raises:
         Problem: 413 or 422.
     """
-    if len(meter_ids) > MAX_METERS or counts.sum() > MAX_READINGS:
-        raise Problem(
-            413, f"A request may have {MAX_METERS:,} meters and {MAX_READINGS:,} readings; divide it into several."
-        )
+    check_size(len(meter_ids), int(counts.sum()))
     seen: dict[str, int] = {}
     for k, meter_id in enumerate(meter_ids):
         path = f"meters[{k}].meter_id"

@@ -102,9 +102,10 @@ def table(meter_ids: list[str], ks: range) -> pa.Table:
     return pa.table({"meter_id": meter_ids, "state": nothing, "profile": nothing, "readings": lists})
 
 
-def as_stream(content: pa.Table) -> bytes:
+def as_stream(content: pa.Table, compression: str | None = None) -> bytes:
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, content.schema) as writer:
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, content.schema, options=options) as writer:
         writer.write_table(content)
     return sink.getvalue()
 
@@ -226,6 +227,29 @@ def test_another_meters_state_is_refused(service: TestClient) -> None:
 )
 def test_a_bad_table_is_refused(service: TestClient, content: bytes, code: int) -> None:
     problem(service.post("/v1/score", content=content, headers={"Content-Type": ARROW}), code)
+
+
+def hostile(kind: str) -> bytes:
+    """A small stream that would take gigabytes, or minutes, to read."""
+    n, names = 10_000, ["meter_id", "readings"]
+    ids, lists = pa.array([f"m{k}" for k in range(n)]), pa.array([[]] * n, FAR.type)
+    if kind == "compressed":
+        numbered = pa.array([f"m{k}" for k in range(3)]).dictionary_encode()
+        return as_stream(pa.table([numbered, lists[:3]], names=names), compression="zstd")
+    if kind == "nothing":
+        return as_stream(pa.table([pa.nulls(10**9)] * 2, names=names))
+    if kind == "shared":
+        states = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array([b"x" * 10**6]))
+    else:
+        view = np.tile(np.array([10**6, 0x78787878, 0, 0], np.int32), n)  # length, beginning, buffer, place
+        buffers = [None, pa.py_buffer(view.tobytes()), pa.py_buffer(b"x" * 10**6)]
+        states = pa.Array.from_buffers(pa.binary_view(), n, buffers)
+    return as_stream(pa.table([ids, lists, states], names=[*names, "state"]))
+
+
+@pytest.mark.parametrize(("kind", "code"), [("compressed", 415), ("nothing", 413), ("shared", 422), ("viewed", 422)])
+def test_a_small_table_does_not_become_a_large_one(service: TestClient, kind: str, code: int) -> None:
+    problem(service.post("/v1/score", content=hostile(kind), headers={"Content-Type": ARROW}), code)
 
 
 @given(place=st.integers(0, 2000), byte=st.integers(0, 255))
