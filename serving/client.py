@@ -43,8 +43,9 @@ class ServiceRefused(Exception):  # noqa: N818
     """The service will not answer this request, now or later; `problem` is its RFC 9457 body."""
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        where = "; ".join(f"{error.get('path')}: {error.get('detail')}" for error in problem.get("errors", []))
         told = problem.get("detail") or problem.get("title") or "no reason given"
+        faults = [error for error in problem.get("errors", []) if str(error.get("detail")) not in told]
+        where = "; ".join(f"{error.get('path')}: {error.get('detail')}" for error in faults)
         super().__init__(f"{status} {told}" + (f" ({where})" if where else ""))
         self.status = status
         self.problem = problem
