@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ MOMENT = pa.timestamp("us", tz="UTC")
 # One request: what a service may be asked to hold in memory at once. A single meter is never divided.
 MAX_METERS = 2_000
 MAX_READINGS = 200_000
+AT_ONCE = 2  # requests: the service reads and writes the one while it judges the other
 NUMBERS = ("score", "threshold", "expected_kw", "lower_kw", "upper_kw")
 _READING = pa.struct([("at", MOMENT), *((name, pa.float64()) for name in CHANNELS)])
 _PARTS = [("meter_id", pa.string()), ("state", pa.binary()), ("profile", pa.binary())]
@@ -84,18 +87,21 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
     Args:
         readings: at least one reading of each meter.
         load_states: meter ids to their (meter_id, state, profile, at, furthest_at).
-        ask: a request table to the service's answer table.
+        ask: a request table to the service's answer table; asked by two threads.
 
     Raises:
         AnswerError: an answer has other meters, or another number of verdicts, than were asked for.
     """
     answers, before = [], []
-    for first, last in _pieces(readings.bounds):
-        before.append(load_states(readings.meter_ids[first:last]))
-        request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))
-        answer = ask(request)
-        _check(request, answer)
-        answers.append(answer)
+    asked: deque[Future[pa.Table]] = deque()
+    with ThreadPoolExecutor(AT_ONCE, "ask") as pool:
+        for first, last in _pieces(readings.bounds):
+            before.append(load_states(readings.meter_ids[first:last]))
+            request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))
+            if len(asked) == AT_ONCE:
+                answers.append(asked.popleft().result())
+            asked.append(pool.submit(_asked, ask, request))
+        answers += [answer.result() for answer in asked]
     verdicts = pa.concat_tables([_flat(answer, "verdicts") for answer in answers])
     events = pa.concat_tables([_flat(answer, "events") for answer in answers])
     states = [
@@ -142,10 +148,12 @@ def _request(readings: Grouped, first: int, last: int, states: pa.Table) -> pa.T
     return states.append_column("readings", pa.ListArray.from_arrays(offsets, structs))
 
 
-def _check(request: pa.Table, answer: pa.Table) -> None:
+def _asked(ask: Score, request: pa.Table) -> pa.Table:
+    answer = ask(request)
     asked, told = pc.list_value_length(request["readings"]), pc.list_value_length(answer["verdicts"])
     if not answer["meter_id"].cast(pa.string()).equals(request["meter_id"].cast(pa.string())) or not asked.equals(told):
         raise AnswerError("the service answered for other meters or readings than it was asked about")
+    return answer
 
 
 def _flat(answer: pa.Table, column: str) -> pa.Table:
