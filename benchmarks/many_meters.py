@@ -26,6 +26,7 @@ import pyarrow as pa
 from confluent_kafka import Producer
 
 from benchmarks._report import RESULTS, keep, machine
+from benchmarks.stream import stages
 from meterwatch.detection import memory
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
@@ -36,7 +37,7 @@ from meterwatch.storage import models, tables
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.tables import Batch
 from tests.households import START, household
-from tests.instances import Instance, wait_for
+from tests.instances import Instance, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 METERS, GOAL_S, GOAL_MB = 100_000, 30.0, 2000.0
 DAYS, CADENCE, DAY = 57, 1800, 86_400
+METRICS = "METERWATCH_STREAM_METRICS_PORT"
 AT_ONCE = 5_000  # meters of a commit while the database is filled
 HEAD = memory._HEAD  # noqa: SLF001
 
@@ -167,7 +169,8 @@ def send(instance: Instance, records: Iterator[tuple[str, bytes]]) -> None:
 
 def measured(name: str, instance: Instance, parts: dict[str, int], act: Callable[[], None], until: int) -> list[str]:
     """Lines on what it takes from the first record sent until the ledger has `until` readings."""
-    before = count(instance, "verdicts")
+    port = int(instance.env[METRICS])
+    before, at_first = count(instance, "verdicts"), stages(port)
     with Watch(parts) as watch:
         begun = time.perf_counter()
         act()
@@ -180,6 +183,8 @@ def measured(name: str, instance: Instance, parts: dict[str, int], act: Callable
     for part in parts:
         goal = told(watch.peak[part], GOAL_MB, "MB") if part == "stream, Python" else ""
         lines.append(f"  {part:16} {watch.cpu[part]:7.1f} CPU s, at most {watch.peak[part]:6,.0f} MB resident{goal}")
+    spent = {stage: all_of - at_first.get(stage, 0.0) for stage, all_of in stages(port).items()}
+    lines.append("  stages (they overlap): " + ", ".join(f"{stage} {all_of:.1f} s" for stage, all_of in spent.items()))
     lines.append(
         f"  {count(instance, 'verdicts') - before:,} verdicts; so far {scored:,} scored, {count(instance, 'events'):,} "
         f"events; database {size:,.0f} MB"
@@ -219,6 +224,7 @@ def run(instance: Instance, number: int, each: int) -> list[str]:
         f"state {len(made[0][0].state):,} bytes, profile {size:,.0f}, database {file.stat().st_size / 1e6:,.0f} MB",
         "",
     ]
+    instance.env[METRICS] = str(free_port())
     instance.run("broker", "start")
     service, stream = instance.spawn("serve"), instance.spawn("stream")
     send(instance, iter([("first", record(START, 1.0))]))

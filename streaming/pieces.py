@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-MAX_BYTES = 128 * 1024 * 1024
+MAX_BYTES = 384 * 1024 * 1024
 ROW_BYTES = 512  # of a short record with its verdict, in all the forms that it takes
 METER_BYTES = 120 * 1024  # of a meter's state and profile, as they were and as they become
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOMENT = pa.timestamp("us", tz="UTC")
 # One request: what a service may be asked to hold in memory at once. A single meter is never divided.
-MAX_METERS = 2_000
+MAX_METERS = 1_000
 MAX_READINGS = 200_000
 AT_ONCE = 2  # requests: the service reads and writes the one while it judges the other
 NUMBERS = ("score", "threshold", "expected_kw", "lower_kw", "upper_kw")
