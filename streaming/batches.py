@@ -179,7 +179,8 @@ class Batches:
         if not len(readings.at):
             return None
         with self.metrics.stage("score"):
-            scored = score(readings, self._states, self._answer)
+            scored = score(readings, self._states, self._ask)
+        self._bound = scored.bound
         _settle(self._writing)
         with self.metrics.stage("decide"), self._table:
             return readings, scored, decide(readings, scored, self._store.known.held, self._keep_s)
@@ -187,12 +188,6 @@ class Batches:
     def _states(self, meter_ids: pa.Array) -> pa.Table:
         known = self._store.known.load_states(meter_ids)
         return ahead(known, self._coming) if self._coming is not None else known
-
-    def _answer(self, request: pa.Table) -> pa.Table:
-        """Ask the service, and learn from its answer how long the model has readings wait."""
-        answer = self._ask(request)
-        self._bound = bound_of(answer)
-        return answer
 
     def settle(self) -> Iterator[None]:
         """Judge what still waits from topics that are read no longer: nothing more can come before it.

@@ -63,6 +63,7 @@ class Scored:
     states: pa.Table  # m rows: meter_id, state, profile (null: unchanged), model_version
     events: pa.Table  # event columns, times as unix seconds
     before: pa.Table  # m rows: meter_id, state, profile, at, furthest_at as `Known.load_states` told them
+    bound: Bound  # of the model that judged last
 
 
 def group(records: pa.Table, rows: NDArray[np.int64]) -> Grouped:
@@ -96,10 +97,10 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
     asked: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(AT_ONCE, "ask") as pool:
         for first, last in _pieces(readings.bounds):
-            before.append(load_states(readings.meter_ids[first:last]))
-            request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))
             if len(asked) == AT_ONCE:
                 answers.append(asked.popleft().result())
+            before.append(load_states(readings.meter_ids[first:last]))
+            request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))
             asked.append(pool.submit(_asked, ask, request))
         answers += [answer.result() for answer in asked]
     verdicts = pa.concat_tables([_flat(answer, "verdicts") for answer in answers])
@@ -120,6 +121,7 @@ def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
         pa.concat_tables(states),
         events,
         pa.concat_tables(before),
+        bound_of(answers[-1]),
     )
 
 

@@ -99,6 +99,8 @@ class Kernel:
         Returns:
             (measures, n) and (2, 3, measures, n): days, then weeks; median, lower and upper quartile. NaN: unknown.
         """
+        if len(slot) and not (slot.min() >= 0 and slot.max() < HOT):
+            raise ValueError("a slot that is not there is asked for")
         now, context = np.empty((unit.shape[1], len(m))), np.empty((2, 3, unit.shape[1], len(m)))
         unit = np.ascontiguousarray(unit)
         plan, meters, days = self._of(window)

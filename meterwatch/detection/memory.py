@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.errors import StateError
-from meterwatch.detection.novelty import HOURS, NOTHING
-from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SLOTS_A_DAY
+from meterwatch.detection.kinds import is_known
+from meterwatch.detection.novelty import HOUR_S, HOURS, NOTHING
+from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.profiles import pack, unpack
 from meterwatch.detection.slots import COARSE, FINE, LENGTHS, MISSING, OFFSETS, SERIES, WIDTH, from_bytes, to_bytes
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 NEVER = -(2**40)  # a time before all others
+NO_DAY = -(2**31)  # before the first reading
 BEYOND = 2**62  # more than any power in mW: `least` of a slot without readings, and -BEYOND its `largest`
 
 HOT_DTYPE = np.dtype(
@@ -79,6 +81,9 @@ _FINE, _COARSE = np.array(FINE), np.array(list(COARSE))
 # What `Memory.forget` leaves alone.
 KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
         "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
+LATEST = 2**41  # a time, slot or hour after all others
+_TIMES = ("newest", "jump_at", "last_power_at", "resumed_at", "slot", "closed", "slow_slot", "peak_hour",
+          "ev_start", "ev_last", "ev_peak", "hole_from", "hole_until", "back_at")  # fmt: skip
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
 
@@ -119,6 +124,9 @@ class Memory:
             if len(body) != STATE_SIZE:
                 raise StateError(meter_id, "state", "has a wrong length")
         hot = _unpacked(b"".join(bodies))
+        roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
+        for i in np.flatnonzero(_absurd(hot, roll_slot)).tolist():
+            raise StateError(meter_ids[i], "state", "says what no detector writes")
         slots = np.full((m, WIDTH), MISSING, np.int16)
         series = [slots[:, begin : begin + length] for begin, length in zip(OFFSETS, LENGTHS, strict=True)]
         flag = np.zeros((m, HISTORY), np.uint8)
@@ -129,7 +137,6 @@ class Memory:
                 present, body = _open(meter_ids[i], "profile", raw, _PROFILE_MAGIC, digests[i])
                 if not unpack(slots, flag, i, present, body):  # sealed well, but shorter than what it says it holds
                     raise StateError(meter_ids[i], "profile", "has a wrong length")
-        roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
         return cls(hot, slots, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
 
     def forget(self, rows: NDArray[np.int64]) -> None:
@@ -155,6 +162,24 @@ class Memory:
         # Readings every half hour fill slots in pairs; the first may be half a pair.
         present, body = pack(self.slots, self.flag, i, int(self.roll_slot[i]) % 2)
         return _seal(_PROFILE_MAGIC, present, self.digests[i], body)
+
+
+def _absurd(hot: NDArray[np.void], roll_slot: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which records (m,) hold times or places that would lead beyond what is there: a seal can be forged."""
+    times = np.stack([hot[name] for name in _TIMES])
+    day, slot, newest = hot["day"].astype(np.int64), hot["slot"], hot["newest"]
+    begin = day * SLOTS_A_DAY + roll_slot
+    wrong: NDArray[np.bool_] = np.any(
+        [
+            ((times < NEVER) | (times > LATEST)).any(axis=0),
+            (slot != NEVER) & ((slot < begin) | (slot >= begin + HOT)),
+            (day != NO_DAY) & (begin > newest // SLOT_S),
+            hot["peak_hour"] > newest // HOUR_S,
+            ~(is_known(hot["slow_why"]) & is_known(hot["ev_why"])),
+        ],
+        axis=0,
+    )
+    return wrong
 
 
 def _seal(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
@@ -207,7 +232,7 @@ def _fresh() -> NDArray[np.void]:
     for name in ("newest", "jump_at", "last_power_at", "resumed_at", "ev_start", "slow_slot", "slot", "closed",
                  "peak_hour", "hole_from", "hole_until", "back_at"):  # fmt: skip
         record[name] = NEVER
-    record["day"] = record["first_day"] = -(2**31)
+    record["day"] = record["first_day"] = NO_DAY
     record["largest"], record["least"] = -BEYOND, BEYOND
     record["recent_at"] = record["past_at"] = NEVER
     record["peaks"] = NOTHING

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from meterwatch.detection.kinds import FAST
-from meterwatch.detection.memory import BEYOND, NEVER, Memory
+from meterwatch.detection.memory import BEYOND, NEVER, NO_DAY, Memory
 from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.readings import GAP, Readings
 from meterwatch.detection.segment import LONGEST_CADENCE, Segment, judge_segment
@@ -157,7 +157,7 @@ def _roll(memory: Memory, active: Ints, day: Ints) -> None:
     """Move the profile of each meter whose roll day changed: yesterday's slots join the history."""
     hot = memory.hot
     old = hot["day"][active].astype(np.int64)
-    fresh = old == -(2**31)
+    fresh = old == NO_DAY
     hot["first_day"][active[fresh]] = day[fresh]
     move = ~fresh & (day != old)
     rows = active[move]

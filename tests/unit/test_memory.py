@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection import memory as codec
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import StateError
+from meterwatch.detection.kinds import WORDS, packed
 from meterwatch.detection.memory import HOT_DTYPE, Memory
-from meterwatch.detection.params import HISTORY, SLOT_S, SLOTS_A_DAY, DetectorParams
+from meterwatch.detection.novelty import HOUR_S
+from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.rounds import Models
 from meterwatch.detection.slots import COARSE, LENGTHS, MISSING, from_bytes, to_bytes
 from tests.streams import DAY, KINDS, Caller, Stream, one_meter, past
@@ -30,6 +33,13 @@ def filled(seed: int, shape: str) -> Memory:
     rng = np.random.default_rng(seed)
     memory = Memory.decode(IDS, [None] * 3, [None] * 3)
     memory.hot = np.frombuffer(rng.bytes(3 * HOT_DTYPE.itemsize), HOT_DTYPE).copy()
+    memory.hot["newest"] = rng.integers(codec.LATEST // 2, codec.LATEST, 3)
+    memory.hot["day"] = rng.integers(-1000, 20_000, 3)
+    for name in codec._TIMES[1:]:
+        memory.hot[name] = rng.integers(codec.NEVER, memory.hot["newest"] // HOUR_S)
+    memory.hot["slot"] = memory.hot["day"] * SLOTS_A_DAY + memory.roll_slot + rng.integers(0, HOT, 3)
+    for name in ("slow_why", "ev_why"):
+        memory.hot[name] = packed(rng.integers(-1, len(STATISTICS), 3), rng.integers(0, len(WORDS) + 1, 3))
     coarse = np.array(list(COARSE))
     memory.hot["hot"][:, coarse] = from_bytes(to_bytes(memory.hot["hot"][:, coarse], coarse), coarse)
     for k, length in enumerate(LENGTHS):
@@ -111,6 +121,31 @@ def test_any_changed_bit_is_noticed(kept: tuple[bytes, bytes], data: st.DataObje
     raw[data.draw(st.integers(0, 23) | st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     error = refused(bytes(raw), None) if part == "state" else refused(kept[0], bytes(raw))
     assert error.part == part
+
+
+ABSURD = {
+    **dict.fromkeys(codec._TIMES, (codec.NEVER - 1, codec.LATEST + 1, -(2**63), 2**63 - 1)),
+    "day": (2**31 - 1,), "slow_why": (len(STATISTICS), (len(WORDS) + 1) << 8), "ev_why": (len(STATISTICS),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in ABSURD.items() for value in values])
+def test_what_no_detector_writes_is_refused_however_well_sealed(
+    kept: tuple[bytes, bytes], field: str, value: int
+) -> None:
+    """A seal is no secret: a time beyond all others would be another meter's, a slot that is not there be looked at."""
+    memory = Memory.decode(["half hour"], [kept[0]], [kept[1]])
+    memory.hot[field] = value
+    (forged,) = memory.encode_states()
+    assert "says what no detector writes" in str(refused(forged, kept[1]))
+
+
+@pytest.mark.parametrize("beside", [-1, HOT])
+def test_an_open_slot_belongs_to_its_day(kept: tuple[bytes, bytes], beside: int) -> None:
+    memory = Memory.decode(["half hour"], [kept[0]], [kept[1]])
+    memory.hot["slot"] = memory.hot["day"] * SLOTS_A_DAY + memory.roll_slot + beside
+    (forged,) = memory.encode_states()
+    assert "says what no detector writes" in str(refused(forged, kept[1]))
 
 
 def _other_schema(raw: bytes) -> bytes:
