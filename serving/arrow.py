@@ -95,16 +95,18 @@ def _refuse_compressed(body: bytes) -> None:
     """A few bytes could become more than memory holds, and Arrow knows no limit.
 
     Raises:
-        Problem: 415, a batch says that it is compressed.
+        Problem: 415, a batch says that it is compressed, or has metadata, in which Arrow 0.17 said so.
     """
     with suppress(pa.ArrowException, OSError, struct.error):  # what is no stream is told in its place
         for message in pa.ipc.MessageReader.open_stream(body):
             told = message.metadata.to_pybytes()
+            if message.type not in ("dictionary", "record batch"):
+                continue
             batch = _place(told, _root(told), 2)  # by the slots of Message.fbs
             if message.type == "dictionary":
                 batch = _place(told, batch, 1)
-            if message.type in ("dictionary", "record batch") and _place(told, batch, 3):
-                raise Problem(415, "Send the Arrow stream without compression.")
+            if _place(told, batch, 3) or _place(told, _root(told), 4):
+                raise Problem(415, "Send the Arrow stream without compression, and its batches without metadata.")
 
 
 def _root(told: bytes) -> int:
@@ -124,11 +126,25 @@ def _place(told: bytes, table: int, slot: int) -> int:
 def _table(body: bytes) -> pa.Table:
     try:
         with pa.ipc.open_stream(body) as reader:
+            for k, kind in enumerate(reader.schema.types):
+                if _has_views(kind):
+                    raise _fault(reader.schema.field(k).name, f"must have no views, not {kind}")
             table = reader.read_all()
         table.validate(full=True)  # a stranger's offsets must not lead outside of their buffers
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Problem(400, f"The body is not an Arrow stream: {str(error).splitlines()[0]}") from None
     return table
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    """Texts that point elsewhere: a null one may point anywhere and is not validated, and many may share one."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_views(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_views(kind.value_type)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return True
+    return any(_has_views(kind.field(k).type) for k in range(kind.num_fields))
 
 
 def _fault(path: str, fact: str) -> Problem:
@@ -154,16 +170,13 @@ def _written_out(column: pa.Array) -> int:
     if pa.types.is_dictionary(column.type):
         lengths = pc.binary_length(column.dictionary.cast(pa.large_binary()))
         return len(column) * (pc.max(lengths).as_py() or 0)
-    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
-        views = np.frombuffer(column.buffers()[1], np.int32)[::4]  # a length begins each
-        return int(views[column.offset : column.offset + len(column)].sum(dtype=np.int64))
     return 0  # no more than came
 
 
 def _is_text(plain: pa.DataType, kind: pa.DataType) -> bool:
     if kind == pa.string():
-        return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain))
-    return bool(pa.types.is_binary(plain) or pa.types.is_large_binary(plain) or pa.types.is_binary_view(plain))
+        return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain))
+    return bool(pa.types.is_binary(plain) or pa.types.is_large_binary(plain))
 
 
 def _parts(table: pa.Table, name: str) -> list[bytes | None]:

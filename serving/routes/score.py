@@ -44,7 +44,7 @@ def routes(parts: Parts) -> APIRouter:
         Send each meter's readings in the order of their arrival, with the `state` and `profile` that were last answered
         for it (null at first). Cut a series into any calls: the verdicts are the same, to the last bit. As Arrow: one
         row a meter with the columns `meter_id`, `state`, `profile` (binary) and `readings` (a list of structs with a
-        timestamp `at`), not compressed.
+        timestamp `at`), not compressed, its batches without metadata, and no views.
         """
         kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if kind not in (JSON, ARROW):

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from meterwatch.detection.readings import CHANNELS
 from meterwatch.settings import Settings
-from serving import keys
+from serving import arrow, keys
 from serving.app import create_app
 from serving.guard import TEXT_LIMIT
 from tests.households import START, household
@@ -229,6 +229,14 @@ def test_a_bad_table_is_refused(service: TestClient, content: bytes, code: int) 
     problem(service.post("/v1/score", content=content, headers={"Content-Type": ARROW}), code)
 
 
+def without_compression(content: bytes) -> bytes:
+    """The stream with an empty slot where its record batch says that it is compressed."""
+    told = next(m for m in pa.ipc.MessageReader.open_stream(content) if m.type == "record batch").metadata.to_pybytes()
+    batch = arrow._place(told, arrow._root(told), 2)
+    slot = batch - int.from_bytes(told[batch : batch + 4], "little", signed=True) + 4 + 2 * 3
+    return content.replace(told, told[:slot] + bytes(2) + told[slot + 2 :])
+
+
 def hostile(kind: str) -> bytes:
     """A small stream that would take gigabytes, or minutes, to read."""
     n, names = 10_000, ["meter_id", "readings"]
@@ -236,20 +244,65 @@ def hostile(kind: str) -> bytes:
     if kind == "compressed":
         numbered = pa.array([f"m{k}" for k in range(3)]).dictionary_encode()
         return as_stream(pa.table([numbered, lists[:3]], names=names), compression="zstd")
+    if kind == "compressed of old":  # by the metadata of Arrow 0.17, and not by the batch's own slot
+        states = pa.array([b"x" * 10**7])
+        (batch,) = pa.table([ids[:1], lists[:1], states], names=[*names, "state"]).to_batches()
+        sink, version = io.BytesIO(), pa.ipc.MetadataVersion.V4
+        options = pa.ipc.IpcWriteOptions(compression="zstd", metadata_version=version)
+        with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+            writer.write_batch(batch, custom_metadata={"ARROW:experimental_compression": "zstd"})
+        return without_compression(sink.getvalue())
     if kind == "nothing":
         return as_stream(pa.table([pa.nulls(10**9)] * 2, names=names))
     if kind == "shared":
         states = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array([b"x" * 10**6]))
     else:
-        view = np.tile(np.array([10**6, 0x78787878, 0, 0], np.int32), n)  # length, beginning, buffer, place
-        buffers = [None, pa.py_buffer(view.tobytes()), pa.py_buffer(b"x" * 10**6)]
-        states = pa.Array.from_buffers(pa.binary_view(), n, buffers)
+        view = np.tile(np.array([10**6, 0x78787878, 0, 0], np.int32), (n, 1))  # length, beginning, buffer, place
+        valid = np.ones(n, np.bool_)
+        if kind == "viewed, null":
+            view[n // 2 :, 0], valid[n // 2 :] = -2 * 10**6, False
+        bits = pa.py_buffer(np.packbits(valid, bitorder="little"))
+        states = pa.Array.from_buffers(pa.binary_view(), n, [bits, pa.py_buffer(view), pa.py_buffer(b"x" * 10**6)])
+        if kind == "viewed, coded":
+            states = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), states)
     return as_stream(pa.table([ids, lists, states], names=[*names, "state"]))
 
 
-@pytest.mark.parametrize(("kind", "code"), [("compressed", 415), ("nothing", 413), ("shared", 422), ("viewed", 422)])
-def test_a_small_table_does_not_become_a_large_one(service: TestClient, kind: str, code: int) -> None:
-    problem(service.post("/v1/score", content=hostile(kind), headers={"Content-Type": ARROW}), code)
+@pytest.mark.parametrize(
+    ("kind", "code", "fact"),
+    [
+        ("compressed", 415, "without compression"),
+        ("compressed of old", 415, "without compression"),
+        ("nothing", 413, ""),
+        ("shared", 422, "written out"),
+        ("viewed", 422, "no views"),
+        ("viewed, null", 422, "no views"),
+        ("viewed, coded", 422, "no views"),
+    ],
+)
+def test_a_small_table_does_not_become_a_large_one(service: TestClient, kind: str, code: int, fact: str) -> None:
+    found = problem(service.post("/v1/score", content=hostile(kind), headers={"Content-Type": ARROW}), code)
+    assert fact in found["detail"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string_view(),
+        pa.list_(pa.struct([("at", pa.binary_view())])),
+        pa.map_(pa.string(), pa.string_view()),
+        pa.dictionary(pa.int8(), pa.string_view()),
+        pa.run_end_encoded(pa.int32(), pa.binary_view()),
+        pa.json_(pa.string_view()),
+    ],
+    ids=str,
+)
+def test_a_view_is_refused_wherever_it_is(service: TestClient, kind: pa.DataType) -> None:
+    empty = pa.schema([("meter_id", pa.string()), ("more", kind)])
+    sink = io.BytesIO()
+    pa.ipc.new_stream(sink, empty).close()
+    found = problem(service.post("/v1/score", content=sink.getvalue(), headers={"Content-Type": ARROW}), 422)
+    assert found["errors"][0]["path"] == "more"
 
 
 @given(place=st.integers(0, 2000), byte=st.integers(0, 255))
@@ -259,7 +312,7 @@ def test_a_damaged_table_harms_nobody(service: TestClient, place: int, byte: int
     content[place % len(content)] = byte
     response = service.post("/v1/score", content=bytes(content), headers={"Content-Type": ARROW})
     if response.status_code != 200:
-        problem(response, 400, 413, 422)
+        problem(response, 400, 413, 415, 422)
 
 
 def test_too_much_is_refused_while_reading(service: TestClient) -> None:
