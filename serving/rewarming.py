@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+
     from meterwatch.detection.detector import Detector
     from meterwatch.settings import Settings
     from meterwatch.storage.states import Stale
 
-DAY = 86_400
+HOUR, DAY = 3600, 86_400
 REACH = 63  # days: eight weeks of profile, and those in which the first of them are warmed up
 METERS = 50  # a piece
 
@@ -76,6 +78,7 @@ def judged_again(db: sqlite3.Connection, detector: Detector, meters: Sequence[St
     ids = [meter.meter_id for meter in meters]
     now: list[bytes | None] = [None] * len(meters)
     profiles: list[bytes | None] = [None] * len(meters)
+    first: list[int | None] = [None] * len(meters)
     newest: list[int | None] = [None] * len(meters)
     opened: list[str | None] = [None] * len(meters)
     for days in range(REACH, 0, -1):
@@ -85,7 +88,8 @@ def judged_again(db: sqlite3.Connection, detector: Detector, meters: Sequence[St
             after = max(until - DAY, NEVER if meter.since is None else meter.since)
             run = snapshots.judged(db, meter.meter_id, after, until) if after < until else []
             runs.append(as_readings(run, newest[k], NEVER, detector))
-            newest[k] = run[-1].at if run else newest[k]
+            if run:
+                first[k], newest[k] = run[0].at if first[k] is None else first[k], run[-1].at
         observed = detector.observe(ids, now, profiles, together(runs))
         now, profiles = list(observed.states), [a or b for a, b in zip(observed.profiles, profiles, strict=True)]
         for event in observed.events:
@@ -95,7 +99,26 @@ def judged_again(db: sqlite3.Connection, detector: Detector, meters: Sequence[St
     for k, event_id in enumerate(opened):
         if event_id not in kept:  # nobody was told of it: the next anomaly begins one
             memory.hot["ev_start"][k], opened[k] = NEVER, None
+    for k, begin in enumerate(first):
+        if begin is not None and memory.hot["hole_from"][k] == NEVER:
+            _remember_before(db, ids[k], begin, memory.hot[k], detector.params.clock_jump_s)
     return [
         Renewed(meter.meter_id, meter.until, state, profile, event_id)
         for meter, state, profile, event_id in zip(meters, memory.encode_states(), profiles, opened, strict=True)
     ]
+
+
+def _remember_before(db: sqlite3.Connection, meter_id: str, first: int, hot: np.void, jump: int) -> None:
+    """Put a hole in its place that seems to lie before the first reading judged again: the meter is older.
+
+    To the hour, by the hours that had readings, which are kept for ever: else a topic that is read once more would be
+    taken for a clock set right.
+    """
+    until = int(hot["hole_until"])
+    oldest, last = snapshots.hours_before(db, meter_id, until)
+    if oldest is None or last is None or oldest >= first // HOUR * HOUR:
+        return
+    if until - last > jump + HOUR:
+        hot["hole_from"] = last + HOUR
+    else:
+        hot["hole_until"] = oldest

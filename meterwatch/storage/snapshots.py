@@ -65,3 +65,13 @@ def oldest_known(db: sqlite3.Connection, meter_id: str) -> tuple[int | None, int
         for table, only in (("power_data", ""), ("rollups", " AND period = 'hour'"))
     )
     return kept, had
+
+
+def hours_before(db: sqlite3.Connection, meter_id: str, at: int) -> tuple[int | None, int | None]:
+    """The starts of a meter's oldest hour with readings in order, and of its newest before the hour of `at`."""
+    found: tuple[int | None, int | None] = db.execute(
+        "SELECT min(at), max(at) FROM rollups "
+        "WHERE meter_id = ? AND period = 'hour' AND readings > late AND at < ? / 3600 * 3600",
+        (meter_id, at),
+    ).fetchone()
+    return found

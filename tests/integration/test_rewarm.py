@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from meterwatch.cli import app as cli
+from meterwatch.detection.memory import NEVER, Memory
 from meterwatch.processes import STREAM, RunningError
 from meterwatch.processes import registered as running
 from meterwatch.storage.models import RegistryError
@@ -138,6 +139,33 @@ def test_an_interrupted_one_goes_on(settings: Settings, monkeypatch: pytest.Monk
     assert len(set(rows(settings)["hot_states"]) & set(before["hot_states"])) == 1
     assert "1 meters have a new state" in command("promote", "1", "--rewarm")
     assert rows(settings) == before
+
+
+@pytest.mark.parametrize("days_kept", [None, 8])
+def test_a_meter_is_as_old_as_it_is(settings: Settings, monkeypatch: pytest.MonkeyPatch, days_kept: int | None) -> None:
+    """Though only its last days are judged again: a topic that is read once more does not make it start anew."""
+    monkeypatch.setattr(rewarming, "REACH", 10)
+    before = upgrade(settings)
+    if days_kept:
+        for table in ("power_data", "verdicts", "state_snapshots"):
+            change(settings, f"DELETE FROM {table} WHERE at < (SELECT at FROM hot_states AS h "
+                             f"WHERE h.meter_id = {table}.meter_id) - {days_kept * DAY}")  # fmt: skip
+    assert "2 meters have a new state" in command("promote", "1", "--rewarm")
+    kept, found = (
+        Memory.decode([row[0] for row in table], [row[1] for row in table], [None] * len(table)).hot
+        for table in (before["hot_states"], rows(settings)["hot_states"])
+    )
+    assert (kept["hole_from"] == NEVER).any()
+    assert (found["hole_until"] == kept["hole_until"]).all()
+    assert (np.abs(found["hole_from"] - kept["hole_from"]) <= 3600).all()
+
+    again = [record for record in records() if record[0] == "h"][:48]
+    with TestClient(create_app(settings)) as service:
+        stream(settings.run_dir, [service], [*records(), *again], first=len(records()))
+    after = rows(settings)
+    assert after["offsets"][0][4] == len(records()) + len(again)
+    newest = [row[2] for row in before["hot_states"]]
+    assert [row[2] for row in after["hot_states"]] == newest
 
 
 @pytest.mark.parametrize("version", ["2", "3"])
