@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from meterwatch.detection.memory import Memory
 from meterwatch.storage import tables
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.tables import Advance, Batch
@@ -64,13 +65,14 @@ def batch(
         pa.nulls(n, pa.string()),
         pa.array(["1"] * n),
     ]
+    blank = Memory.decode([meter_id], [None], [None]).encode_states()
     return Batch(
         "id",
         "first",
         pa.table(readings, schema=tables.READINGS),
         pa.table(verdicts, schema=tables.VERDICTS),
         pa.Table.from_pylist(events or [], schema=tables.EVENTS),
-        pa.table([[meter_id], [b"state"], [int(at.max())], [int(at.max())], ["1"]], schema=tables.STATES),
+        pa.table([[meter_id], blank, [int(at.max())], [int(at.max())], ["1"]], schema=tables.STATES),
         tables.PROFILES.empty_table(),
         tables.SNAPSHOTS.empty_table(),
         tables.REJECTED.empty_table(),
