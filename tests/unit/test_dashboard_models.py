@@ -27,7 +27,7 @@ TABLES = """
 CREATE TABLE registered_model_aliases (name, alias, version);
 CREATE TABLE registered_model_tags (name, key, value);
 CREATE TABLE model_version_tags (name, version, key, value);
-CREATE TABLE model_versions (name, version, run_id, storage_location, source);
+CREATE TABLE model_versions (name, version, run_id, storage_location, source, current_stage);
 CREATE TABLE runs (run_uuid, experiment_id, start_time);
 CREATE TABLE tags (run_uuid, key, value);
 CREATE TABLE latest_metrics (run_uuid, key, value, is_nan);
@@ -63,7 +63,7 @@ def evaluated(
 
 def test_a_versions_figures_are_those_of_its_newest_evaluation(tmp_path: Path) -> None:
     rows = [
-        *(("model_versions", ("meterwatch", number, f"run {number}", "x", "x")) for number in (1, 2, 3)),
+        *(("model_versions", ("meterwatch", number, f"run {number}", "x", "x", "None")) for number in (1, 2, 3)),
         *(("model_version_tags", ("meterwatch", number, BUNDLE_SHA256, f"sha {number}")) for number in (1, 2)),
         *evaluated("a", "sha 1", 0.4, 10),
         *evaluated("b", "sha 1", 0.5, 20),
