@@ -32,7 +32,7 @@ MISSING = "no Chromium on this machine; install it (Debian: apt-get install chro
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 WIDTH, HEIGHT = {"desk": 1440, "phone": 390}, {"desk": 900, "phone": 844}
 PAGES = {
-    "/": ("Now", 0),
+    "/": ("Now", 1),
     "/meter": ("Meter", 5),
     "/events": ("Events", 0),
     "/overview": ("Overview", 6),
