@@ -12,6 +12,7 @@ from meterwatch.detection.readings import STATUSES
 from meterwatch.storage.known import ABSENT, OTHER, SAME
 from streaming.composing import compose
 from streaming.decide import decide
+from streaming.reordering import Bound
 from streaming.scoring import Scored, group
 from tests.unit.test_batches import VERDICT, parsed
 
@@ -85,7 +86,7 @@ def answer(told: list[tuple[str, str]], order: np.ndarray, furthest: list[int]) 
     )  # fmt: skip
     status = np.array([STATUSES.index(told[k][0]) for k in order], np.int8)
     before = pa.table([pa.array(furthest, pa.int64())] * 2, names=["at", "furthest_at"])
-    return Scored(status, verdicts, pa.table({}), pa.table({}), before)
+    return Scored(status, verdicts, pa.table({}), pa.table({}), before, Bound(0, 0))
 
 
 @settings(deadline=None)
