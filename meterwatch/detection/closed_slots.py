@@ -87,7 +87,7 @@ def judge_slots(
     features = np.ascontiguousarray(deviations(window, closing.meter[rows], place[rows], usual).T)
     closing.why[rows] = np.argmax(np.nan_to_num(features, nan=-np.inf), axis=1)
     if trace is not None:
-        trace.slot_meter.append(closing.meter[rows])
+        trace.slot_meter.append(window.rows[closing.meter[rows]])
         trace.slot_at.append(view.at[closing.by[rows]])
         trace.deviations.append(features.astype(np.float32))
         if usual is not None:

@@ -9,17 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import DataError
 from meterwatch.detection.faults import Label
 from meterwatch.detection.forest import Trees
 from meterwatch.detection.params import DetectorParams
-from meterwatch.detection.rounds import Trace
+from meterwatch.detection.rounds import Models, Trace
 from tests.households import household
 from training import calibrate as stage
 from training import teaching
 from training.calibrate import band_factors, daily_maxima, out_of_fold
 from training.series import Series
 from training.teaching import DAY_S, FAULT_WEIGHT, Rows, coarse, inject_all, rows, teach, weigh
+from training.traces import observe_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +91,27 @@ def test_a_fault_weighs_the_same_however_long_it_is(first: int, lasts: int) -> N
 
     assert found.weight[found.label == 1].sum() == pytest.approx(FAULT_WEIGHT)
     assert set(found.weight[found.label == 0]) == {1.0}
+
+
+def test_a_slot_belongs_to_its_meter_whoever_else_is_silent() -> None:
+    """Days without readings and an early end leave other meters alone in a round: their slots stay theirs."""
+    at, channels = household(days=DAYS, seed=1, cadence=1800)
+    absent = (at - at[0]) // DAY_S % 7 == 5
+    series = [
+        Series("absent", at[~absent], channels[:, ~absent]),
+        Series("short", at[: len(at) // 2], channels[:, : len(at) // 2]),
+        Series("whole", at, channels),
+    ]
+    blank = Detector(DetectorParams(), Models())
+
+    trace = observe_all(blank, series)
+
+    meter, closed = np.concatenate(trace.slot_meter), np.concatenate(trace.slot_at)
+    deviation = np.concatenate(trace.deviations)
+    for m, one in enumerate(series):
+        alone = observe_all(blank, [one])
+        assert closed[meter == m].tolist() == np.concatenate(alone.slot_at).tolist()
+        np.testing.assert_array_equal(deviation[meter == m], np.concatenate(alone.deviations))
 
 
 def test_nothing_judged_is_a_clear_error() -> None:
