@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.instances import Instance
 from tests.pipeline import settings
@@ -12,6 +15,12 @@ from tests.pipeline import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on this machine; install it (Debian: apt-get install chromium)"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +36,17 @@ def instance(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield private
     private.end()
     assert private.processes() == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium without a window."""
+    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()

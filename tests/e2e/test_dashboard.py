@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from meterwatch.settings import Settings
 from meterwatch.storage.models import versions
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "no Chromium on this machine; install it (Debian: apt-get install chromium)"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 WIDTH, HEIGHT = {"desk": 1440, "phone": 390}, {"desk": 900, "phone": 844}
 PAGES = {
     "/": ("Now", 1),
@@ -42,20 +37,6 @@ PAGES = {
 DAY, DAYS, CADENCE = 86_400, 40, 300
 ODD = "cellar & <b>attic</b>"  # a meter
 DRAWN = "#page[aria-busy=false]"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium without a window."""
-    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 def put(
