@@ -119,7 +119,7 @@ def charts(instance: Instance, minutes: int, most_ms: float, *, beside: bool) ->
             line += f"   {plainly[0]:.0f}, {len(plain['data'][0]['x']):,}, {len(encoded(plain)) / 1e3:,.0f}"
         short = "  FALLS SHORT" if statistics.median(took) > most_ms or points > MOST_POINTS else ""
         lines.append(f"{line}{short}")
-    return [*lines, f"goal: at most {most_ms:.0f} ms and {MOST_POINTS:,} points, every anomalous reading among them"]
+    return [*lines, f"goal: at most {most_ms:.0f} ms and {MOST_POINTS:,} points, every anomalous reading inside a mark"]
 
 
 def text(at: int) -> str:
@@ -154,7 +154,7 @@ def encoded(figure: dict[str, Any]) -> str:
 
 def counted(figure: dict[str, Any]) -> tuple[int, int, int]:
     """Points of time that are drawn, the anomalous ones among them, and bytes that are sent."""
-    shown = {trace.get("name"): b64decode(trace["y"]["bdata"]) for trace in figure["data"]}
+    shown = {trace.get("name", "").partition(" (")[0]: b64decode(trace["y"]["bdata"]) for trace in figure["data"]}
     actual, odd = (np.frombuffer(shown[name], "<f4") for name in ("Actual", "Anomalous"))
     return len(actual), int(np.count_nonzero(~np.isnan(odd))), len(encoded(figure))
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meterwatch.storage.lending import reading
-from meterwatch.storage.series import series
+from meterwatch.storage.series import picture, series
 from meterwatch.storage.summaries import CHANNEL_COLUMNS, cadence, correlation, daily, monthly, voltage, week
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "newest_at",
     "newest_rows",
     "page",
+    "picture",
     "reading",
     "rejected",
     "series",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from serving.dashboard import theme
+from serving.dashboard import theme, wording
 from serving.dashboard.columns import local_seconds, packed, times, with_breaks
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def live_figure(
 
     Args:
         columns: `at` (n,) unix seconds rising; `active_power_kw`, `expected_kw`, `lower_kw`, `upper_kw` (n,) kW, NaN
-            where unknown; `score`, `threshold` (n,); `anomalous` (n,) bool.
+            where unknown; `score`, `threshold` (n,); `anomalous` (n,) bool; `stands_for` (n,).
         spans: the events, drawn as a tint behind the readings.
         window: (start, end) of what is looked at in unix seconds, whether readings reach so far or not.
         zone: the zone of the time axis.
@@ -73,7 +73,7 @@ def live_figure(
             _line(x, lines["expected_kw"], "Expected", theme.EXPECTED, dash="dot"),
             _line(x, lines["active_power_kw"], "Actual", theme.NORMAL, points=len(at) <= FEW)
             | {"customdata": packed(broken_at, "f8")},  # of a clicked reading, its time in UTC
-            _anomalies(at, columns, zone),
+            anomalies(columns, zone, hover="score %{customdata:.2f}"),
         ],
         "layout": layout,
     }
@@ -121,22 +121,38 @@ def _band(x: object, lines: Mapping[str, NDArray[np.float64]]) -> list[Figure]:
     return [lower, upper]
 
 
-def _anomalies(at: NDArray[np.int64], columns: Mapping[str, NDArray[Any]], zone: tzinfo) -> Figure:
+def anomalies(columns: Mapping[str, NDArray[Any]], zone: tzinfo, *, hover: str) -> Figure:
+    """The anomalous readings: a diamond each; where marks are shared, a bar from the first to the last one of each.
+
+    Args:
+        columns: `at`, `active_power_kw`, `score`, `anomalous`, `stands_for` (n,), as `queries.picture` answers them.
+        zone: the zone of the time axis.
+        hover: what is said of a reading, whose score is `%{customdata}`.
+    """
     found = np.flatnonzero(columns["anomalous"])
+    at = np.asarray(columns["at"], np.int64)[found]
     power, score = (np.asarray(columns[name], np.float64)[found] for name in ("active_power_kw", "score"))
     if len(found) == 0:  # one point that is nowhere: the legend tells what an anomaly looks like before there is one
-        found, power, score = np.zeros(1, np.int64), np.full(1, np.nan), np.full(1, np.nan)
+        at, power, score = np.asarray(columns["at"][:1], np.int64), np.full(1, np.nan), np.full(1, np.nan)
+    words = {"name": "Anomalous", "mode": "markers"}
+    begins = np.flatnonzero(columns["stands_for"][found])
+    if len(begins) < len(found):
+        longest = wording.duration((np.append(at[begins[1:] - 1], at[-1]) - at[begins]).max())
+        words = {"name": f"Anomalous (a bar: all within {longest})", "mode": "lines+markers"}
+        at = np.insert(at, begins[1:], at[begins[1:]])
+        power, score = (np.insert(values, begins[1:], np.nan) for values in (power, score))
     return {
         "type": "scatter",
-        "mode": "markers",
-        "name": "Anomalous",
-        "x": times(at[found], zone),
+        "x": times(at, zone),
         "y": packed(power),
         "customdata": packed(score),
         "marker": {"symbol": "diamond", "size": 7, "color": theme.ANOMALOUS},
+        "line": {"color": theme.ANOMALOUS, "width": 5},
+        "connectgaps": False,
         "cliponaxis": False,
-        "hovertemplate": "score %{customdata:.2f}",
+        "hovertemplate": hover,
         "showlegend": True,
+        **words,
     }
 
 

@@ -74,7 +74,9 @@ def page(
             parts.chart(figure, CHART_LABEL, size=f"tall panels-{panels}", chart_id="live-chart"),
             note=[
                 html.Span("Drag across it to look closer, click a reading to ask why. ", className="with-mouse"),
-                "Of a long range the extremes of power and every anomaly are drawn, the other channels at their times.",
+                "Of a long range the extremes of power are drawn, the other channels at their times. ",
+                "Every anomaly is in a red mark: a diamond is one reading, ",
+                "a bar reaches from the first of several to the last.",
             ],
             wide=True,
         ),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from serving.dashboard.address import View
 
-LINE_POINTS = 1200  # readings of a line with its band: four columns each
+POINTS = 2400  # readings of a picture, half of them for the line with its band: four columns each
 EVENTS_BELOW = 5  # events under the live chart
 
 
@@ -70,7 +70,7 @@ def power(
         Span(int(event["start_at"]), last if event["end_at"] is None else int(event["end_at"]), str(event["kind"]))
         for event in events
     ]
-    drawn = queries.series(db, meter_id, start, end, LINE_POINTS)
+    drawn = queries.picture(db, meter_id, start, end, POINTS)
     figure = live_figure(
         drawn,
         spans,

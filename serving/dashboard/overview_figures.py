@@ -8,6 +8,7 @@ import numpy as np
 
 from serving.dashboard import theme
 from serving.dashboard.columns import local_seconds, packed, times
+from serving.dashboard.live_figures import anomalies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from serving.dashboard.theme import Figure
 
 SHORTEST_MS = 600_000  # that a time axis shows
+HOVER = "%{x|%Y-%m-%d %H:%M}, %{y:.3f} kW"
 EACH_DAY = 10  # so many days and fewer are named one by one
 
 
@@ -25,7 +27,8 @@ def scatter_figure(columns: Mapping[str, NDArray[Any]], *, zone: tzinfo, view: s
     """Power over time as single points: normal ones blue circles, anomalous ones red diamonds.
 
     Args:
-        columns: `at` (n,) unix seconds, `active_power_kw` (n,) kW with NaN where missing, `anomalous` (n,) bool.
+        columns: `at` (n,) unix seconds, `active_power_kw` (n,) kW with NaN where missing, `score`, `anomalous` bool
+            and `stands_for` (n,).
         zone: the zone of the time axis.
         view: names what is looked at.
     """
@@ -39,11 +42,10 @@ def scatter_figure(columns: Mapping[str, NDArray[Any]], *, zone: tzinfo, view: s
     layout["xaxis"] |= theme.time_axis() | {"range": [begin, max(end, begin + SHORTEST_MS)]}
     layout["yaxis"]["rangemode"] = "tozero"
     normal = {"color": theme.NORMAL, "symbol": "circle", "size": 4, "opacity": 0.7}
-    odd = {"color": theme.ANOMALOUS, "symbol": "diamond", "size": 7}
     return {
         "data": [
             _points("Normal", at[~anomalous], power[~anomalous], zone, normal),
-            _points("Anomalous", at[anomalous], power[anomalous], zone, odd),
+            anomalies(columns, zone, hover=HOVER),
         ],
         "layout": layout,
     }
@@ -62,7 +64,7 @@ def _points(
         "marker": marker,
         "cliponaxis": False,
         "showlegend": True,
-        "hovertemplate": "%{x|%Y-%m-%d %H:%M}, %{y:.3f} kW",
+        "hovertemplate": HOVER,
     }
 
 

@@ -38,7 +38,7 @@ def page(meters: Sequence[str], meter_id: str, shown: Overview) -> list[Any]:
             picture("scatter", "Power over time, anomalous readings marked"),
             note=[
                 html.Span(shown.spanned, id="overview-spanned"),
-                " Thinned to what the screen can show: every extreme and every anomaly is kept.",
+                " Thinned to what the screen can show: every extreme is kept, every anomaly is in a red mark.",
             ],
             wide=True,
         ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from serving.dashboard.running import Watch
 
-CLOUD_POINTS = 3600  # readings of the scatter
+CLOUD_POINTS = 4000  # readings of the scatter, half of them for anomalous ones
 AVERAGE_DAYS = 7
 VOLTAGE_BINS = 1000  # fine ones, so that some remain where the readings are when there are zeros far away
 
@@ -22,7 +22,7 @@ VOLTAGE_BINS = 1000  # fine ones, so that some remain where the readings are whe
 def overview(db: sqlite3.Connection, meter_id: str, zone: tzinfo) -> Overview:
     """What of the overview moves."""
     oldest, newest = queries.span(db, meter_id)
-    cloud = queries.series(db, meter_id, oldest, newest, CLOUD_POINTS)
+    cloud = queries.picture(db, meter_id, oldest, newest, CLOUD_POINTS)
     days = queries.daily(db, meter_id, AVERAGE_DAYS, zone)
     return Overview(
         spanned=f"{wording.moment(oldest, zone)} to {wording.moment(newest, zone)} ({zone}).",

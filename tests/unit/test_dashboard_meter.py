@@ -138,6 +138,7 @@ def test_the_picture_names_each_kind_of_mark_and_the_models(marked: Path) -> Non
 def drawn(channels: NDArray[np.float64], at: NDArray[np.int64]) -> tuple[dict[str, Any], int]:
     """A picture of channels (7, n) with its panels, and how many those are."""
     columns: dict[str, NDArray[Any]] = {"at": at, "active_power_kw": channels[0], "anomalous": np.zeros(len(at), bool)}
+    columns["stands_for"] = np.zeros(len(at), int)
     columns |= dict.fromkeys(("expected_kw", "lower_kw", "upper_kw", "score", "threshold"), channels[0])
     figure = live_figure(columns, [], window=(int(at[0]), int(at[-1])), zone=UTC_ZONE, view="?")
     named = dict(zip(CHANNELS, channels, strict=True))

@@ -53,6 +53,7 @@ def readings(n: int, *, anomalous: tuple[int, ...] = (), step: int = 60) -> dict
         "score": np.where(found, 1.5, -2.0),
         "threshold": np.zeros(n),
         "anomalous": found,
+        "stands_for": found.astype(int),
     }
 
 
@@ -82,6 +83,16 @@ def test_anomalous_readings_differ_in_shape_as_well_as_in_colour() -> None:
     assert unpacked(trace(figure, "Anomalous")["x"]).tolist() == [(START + 120) * 1000, (START + 360) * 1000]
 
 
+def test_a_mark_for_several_readings_is_a_bar_that_the_legend_explains() -> None:
+    columns = readings(12, anomalous=(2, 4, 5, 9, 11))
+    columns["stands_for"] = np.array([0, 0, 40, 0, 0, 3, 0, 0, 0, 7, 0, 0])
+    bars = trace(drawn(columns), "Anomalous (a bar: all within 2 min)")
+    assert bars["mode"] == "lines+markers"
+    power = unpacked(bars["y"])
+    assert np.nan_to_num(power, nan=-1).tolist() == [2, 4, -1, 5, -1, 9, 11]
+    assert len(unpacked(bars["x"])) == len(unpacked(bars["customdata"])) == len(power)
+
+
 def test_the_legend_names_anomalies_before_there_is_one() -> None:
     nowhere = trace(drawn(readings(4)), "Anomalous")
     assert np.isnan(unpacked(nowhere["y"])).tolist() == [True]
@@ -99,7 +110,8 @@ def test_close_anomalies_in_a_thinned_series_do_not_break_the_line_elsewhere() -
     thin = START + 86_400 * np.arange(60)
     close = int(thin[30]) + 60 * np.arange(1, 100)
     at = np.sort(np.concatenate([thin, close]))
-    columns = readings(len(at)) | {"at": at, "anomalous": np.isin(at, close)}
+    found = np.isin(at, close)
+    columns = readings(len(at)) | {"at": at, "anomalous": found, "stands_for": found.astype(int)}
     assert not np.isnan(unpacked(trace(drawn(columns), "Actual")["y"])).any()
 
 
@@ -251,7 +263,7 @@ def test_the_scatter_parts_normal_from_anomalous() -> None:
 
 def test_the_scatters_legend_names_anomalies_before_there_is_one() -> None:
     nowhere = trace(overview_figures.scatter_figure(readings(4), zone=UTC_ZONE, view="?"), "Anomalous")
-    assert nowhere["x"] == nowhere["y"] == [None]
+    assert np.isnan(unpacked(nowhere["y"])).tolist() == [True]
     assert nowhere["showlegend"]
 
 

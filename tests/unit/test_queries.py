@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterwatch.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DAYS = 9
+DAY, DAYS = 86_400, 9
 ODD_EVERY = 1777
 
 
@@ -90,6 +90,50 @@ def test_series_keeps_what_must_be_seen(
         assert (np.nanmin(power), np.nanmax(power)) == (np.nanmin(shown), np.nanmax(shown))
     # Two points a span, two hours in part at either end, and the anomalous ones.
     assert kept.sum() <= points + 4 + (odd & inside).sum()
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, NDArray[np.int64], NDArray[np.float64]]:
+    """Four days of minutes of which 2,900 are anomalous: quiet, every few minutes, and for hours on end."""
+    run_dir = tmp_path_factory.mktemp("busy")
+    at, channels = household(days=4, seed=6)
+    share = np.repeat(np.tile([0.0, 0.03, 1.0, 0.9, 0.6], 12), 96)
+    odd = np.random.default_rng(6).random(len(at)) < share
+    store(run_dir / "meterwatch.db", "m", at, channels, anomalous=odd)
+    return Settings(run_dir=run_dir), at[odd], np.stack([at, channels[0]])
+
+
+@given(begin=st.integers(-7200, 4 * DAY), length=st.integers(0, 4 * DAY), points=st.integers(12, 6000))
+@example(begin=0, length=4 * DAY, points=12)
+@settings(max_examples=60, deadline=None)
+def test_a_picture_has_so_many_points_at_most_and_every_anomaly_inside_a_mark(
+    busy: tuple[Settings, NDArray[np.int64], NDArray[np.float64]], begin: int, length: int, points: int
+) -> None:
+    home, odd, whole = busy
+    start, end = START + begin, START + begin + length
+    with queries.reading(home) as db:
+        found = queries.picture(db, "m", start, end, points)
+    at, begins = found["at"], np.flatnonzero(found["stands_for"])
+    inside = whole[:, (whole[0] >= start) & (whole[0] <= end)]
+    odd = odd[(odd >= start) & (odd <= end)]
+
+    assert len(at) <= points
+    assert np.isin(np.stack([at, found["active_power_kw"]]), inside).all()
+    if inside.size:
+        assert {inside[1].min(), inside[1].max()} <= set(found["active_power_kw"])
+    assert np.isin(at[found["anomalous"]], odd).all()
+    ends = np.append(begins[1:], len(at))[: len(begins)]
+    marks = [at[first:last][found["anomalous"][first:last]] for first, last in zip(begins, ends, strict=True)]
+    assert at[found["anomalous"]].tolist() == [one for mark in marks for one in mark]
+    covered = [((odd >= mark[0]) & (odd <= mark[-1])).sum() for mark in marks]
+    assert (
+        covered == found["stands_for"][begins].tolist()
+    )  # each mark covers what it says, from an anomaly to an anomaly
+    assert sum(covered) == len(odd)  # and together they cover each of them once
+    shared = [mark for mark, count in zip(marks, covered, strict=True) if count > 1]
+    assert all(mark[-1] - mark[0] <= (length + 1) / max(points // 2 // 2, 1) for mark in shared)
+    if len(odd) <= points // 2:
+        assert covered == [1] * len(odd)
 
 
 @pytest.mark.parametrize("zone", [UTC, ZoneInfo("Europe/Paris")], ids=str)
