@@ -16,8 +16,8 @@ from tests.instances import ROOT
 
 DVC = Path(sys.executable).with_name("dvc")
 PARTS = (".dvc/config", ".dvc/.gitignore", ".dvc/plots", ".dvc/plots.html", ".dvcignore", "dvc.yaml", "dvc.lock",
-         "params.yaml", "scripts", "training", "meterwatch", "data/raw/.gitignore", "data/remote",
-         "mlruns/README.md")  # fmt: skip
+         "params.yaml", "pyproject.toml", "README.md", "LICENSE", "scripts", "training", "meterwatch",
+         "data/raw/.gitignore", "data/remote", "mlruns/README.md")  # fmt: skip
 RAW = str(YEAR.relative_to(ROOT))
 STAGES = ["prepare", "forest", "sequence", "calibrate", "evaluate", "register"]
 SMALL = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,8 +23,8 @@ import yaml
 
 from meterwatch.settings import Settings
 from meterwatch.storage import champions, labels, models
-from tests.households import household
-from tests.instances import free_port, wait_for
+from tests.households import YEAR, household
+from tests.instances import ROOT, free_port, wait_for
 from tests.pipeline import DVC, RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
 from tests.unit.test_pipeline import sources
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)  # the whole pipeline belongs to the first test's time
 
+MONTH = {"train": "2007-01-01", "calibrate": "2007-01-19", "evaluate": "2007-01-26", "end": "2007-02-02"}
 HEADER = ("Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;"
           "Sub_metering_1;Sub_metering_2;Sub_metering_3")  # fmt: skip
 
@@ -317,6 +320,40 @@ def test_retraining_ends_at_the_gate_and_touches_nothing_else(tmp_path: Path) ->
     times = pq.read_table(place / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}")["at"].cast("int64").to_numpy()
     np.testing.assert_array_equal(times // 10 ** int(np.log10(times[0]) - 9), np.delete(at, np.r_[real]))
     assert not (run_dir / "retrain").exists()
+
+
+@pytest.mark.long
+def test_a_queue_of_two_is_two_runs_and_two_versions_to_compare(tmp_path: Path) -> None:
+    """The documented commands, on a month: each experiment runs in a tree of git's, which has nothing built in it."""
+    place = clone(tmp_path / "clone")
+    told(place, {**SMALL, "prepare": {"least_days": 5}, "splits": {YEAR.name.partition(".")[0]: MONTH}})
+    git(place, "commit", "-qam", "small")
+    page = (ROOT / "docs/models.md").read_text()
+    commands = re.findall(r"^    ((?:export METERWATCH_|dvc ).*)$", page, re.MULTILINE)
+    where, queue, start, status, show = commands
+    grid = queue.replace("50,100,200", "5,6")
+    assert grid != queue
+
+    def run(*commands: str) -> str:
+        words = ["bash", "-euc", "\n".join([where, *commands])]
+        return subprocess.run(words, cwd=place, capture_output=True, text=True, check=True).stdout
+
+    try:
+        run(grid, start)
+        wait_for("the queue's end", lambda: not re.search("Queued|Running", run(status)), seconds=1200)
+        assert run(status).count("Success") == 2
+    finally:
+        run("dvc queue stop --kill")
+
+    rows = list(csv.DictReader(run(f"{show} --csv").splitlines()))
+    assert {row["forest.trees"] for row in rows if row["Experiment"]} == {"5", "6"}
+    with closing(sqlite3.connect(place / "mlruns" / "mlflow.db")) as db:
+        compared = db.execute(
+            "SELECT p.value FROM params AS p JOIN metrics AS m USING (run_uuid) WHERE p.key = 'forest.trees' "
+            "AND m.key = 'at_budget/recall' AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'repro')"
+        ).fetchall()
+    assert sorted(compared) == [("5",), ("6",)]
+    assert len(models.versions(settings(place))) == 2
 
 
 @pytest.mark.long
