@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from confluent_kafka.admin import AdminClient
+
     from meterwatch.settings import Settings
 
 Config = dict[str, str | int | float | bool]
@@ -23,6 +27,14 @@ CONSUMER: Config = {"enable.auto.commit": False, "isolation.level": "read_uncomm
 LARGEST_RECORD = 16 * 1024 * 1024  # bytes; the broker takes what the quarantine will call too_large
 CONNECT_SECONDS = 3.0
 AWAY = "start the broker with `meterwatch broker start`, or set METERWATCH_KAFKA_BOOTSTRAP_SERVERS"
+
+
+class Topic(NamedTuple):
+    """A topic as the broker has it now."""
+
+    name: str
+    topic_id: str
+    ends: Mapping[int, tuple[int, int]]  # partition: (first offset kept, offset after the newest record)
 
 
 def secure(settings: Settings) -> dict[str, str]:
@@ -47,3 +59,25 @@ def is_away(servers: str) -> bool:
             continue
         return False
     return True
+
+
+def topic(admin: AdminClient, name: str, timeout: float) -> Topic:
+    """Ask the broker for a topic, and wait `timeout` seconds for each answer.
+
+    Raises:
+        KafkaException: it does not answer, or has no such topic.
+    """
+    from confluent_kafka import TopicCollection, TopicPartition
+    from confluent_kafka.admin import OffsetSpec
+
+    told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
+    ends = [
+        {
+            part.partition: found.result().offset
+            for part, found in admin.list_offsets(
+                {TopicPartition(name, p.id): spec for p in told.partitions}, request_timeout=timeout
+            ).items()
+        }
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+    ]
+    return Topic(name, str(told.topic_id), {p: (ends[0][p], ends[1][p]) for p in sorted(ends[0])})

@@ -10,8 +10,8 @@ from meterwatch.processes import processes
 from meterwatch.storage import models, queries
 
 if TYPE_CHECKING:
+    from meterwatch.kafka import Topic
     from meterwatch.settings import Settings
-    from streaming.ledger import Topic
 
 BROKER_SECONDS = 3.0
 EXPLAIN_SECONDS = 120.0  # a replay of a week of seconds takes some

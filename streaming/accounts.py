@@ -9,8 +9,8 @@ from meterwatch.storage import queries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meterwatch.kafka import Topic
     from meterwatch.settings import Settings
-    from streaming.ledger import Topic
 
 COUNTS = ("records", "stored", "duplicates", "rejected", "held", "pruned")
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
+    from meterwatch.kafka import Topic
     from meterwatch.storage.meters import MeterStore
     from meterwatch.storage.tables import Batch
     from streaming.decide import Outcome
-    from streaming.ledger import Topic
     from streaming.scoring import Grouped, Score, Scored
 
     Read = Callable[[pa.Table], pa.Table]

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
-from meterwatch.kafka import AWAY, is_away
+from meterwatch.kafka import AWAY, is_away, topic
 from streaming.errors import BrokerAwayError, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from meterwatch.kafka import Config
+    from meterwatch.kafka import Config, Topic
 
 EARLIEST = -2  # Kafka's own word for "from the first record there is"
 # A topic just made, or a broker just started: it will answer in a moment.
 SOON = (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
 TURN = 0.1
-
-
-class Topic(NamedTuple):
-    """A topic as the broker has it now."""
-
-    name: str
-    topic_id: str
-    ends: Mapping[int, tuple[int, int]]  # partition: (first offset kept, offset after the newest record)
 
 
 def describe(config: Config, name: str, *, timeout: float = 10.0, admin: AdminClient | None = None) -> Topic:
@@ -49,27 +41,13 @@ def describe(config: Config, name: str, *, timeout: float = 10.0, admin: AdminCl
     deadline = time.monotonic() + timeout
     while True:
         try:
-            return _described(admin, name, timeout)
+            return topic(admin, name, timeout)
         except KafkaException as error:
             fault: KafkaError = error.args[0]
             if fault.code() in SOON and time.monotonic() < deadline:
                 time.sleep(TURN)
                 continue
             raise BrokerAwayError(f"{where}: {fault.str()}; {AWAY}") from error
-
-
-def _described(admin: AdminClient, name: str, timeout: float) -> Topic:
-    told = admin.describe_topics(TopicCollection([name]), request_timeout=timeout)[name].result()
-    ends = [
-        {
-            part.partition: found.result().offset
-            for part, found in admin.list_offsets(
-                {TopicPartition(name, p.id): spec for p in told.partitions}, request_timeout=timeout
-            ).items()
-        }
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-    ]
-    return Topic(name, str(told.topic_id), {p: (ends[0][p], ends[1][p]) for p in sorted(ends[0])})
 
 
 def starting_offsets(topic: Topic, ledger: Sequence[Mapping[str, Any]], *, accept_new_topic: bool) -> dict[int, int]:

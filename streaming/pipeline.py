@@ -22,7 +22,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from meterwatch.java import find_or_fetch
-from meterwatch.kafka import client_config
+from meterwatch.kafka import Topic, client_config
 from meterwatch.processes import STREAM, beat
 from meterwatch.settings import PREFIX
 from meterwatch.storage.meters import MeterStore
@@ -32,7 +32,7 @@ from streaming.batches import Batches
 from streaming.broker import check_free
 from streaming.errors import BrokerAwayError, Stopped, StreamError
 from streaming.jars import CONNECTOR, jars
-from streaming.ledger import EARLIEST, Topic, describe, starting_offsets
+from streaming.ledger import EARLIEST, describe, starting_offsets
 from streaming.metrics import HOST
 from streaming.parse import parse
 from streaming.scoring import AnswerError

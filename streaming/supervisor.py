@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from meterwatch import processes
 from meterwatch.java import JavaError
-from meterwatch.kafka import client_config
+from meterwatch.kafka import Topic, client_config
 from meterwatch.storage import models, queries, states
 from meterwatch.storage.migrate import database_path, migrate
 from serving.client import Client
@@ -23,7 +23,7 @@ from streaming.broker import Broker, check_free, check_space
 from streaming.children import Child, Patience, clear, trim
 from streaming.errors import BrokerAwayError, StreamError
 from streaming.jars import CONNECTOR, jars
-from streaming.ledger import Topic, describe, starting_offsets
+from streaming.ledger import describe, starting_offsets
 from streaming.metrics import HOST as METRICS_HOST
 from streaming.sending import Sending
 from streaming.status_line import StatusLine, summary

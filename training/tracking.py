@@ -141,7 +141,6 @@ def stage(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None =
     with _nested(client, experiment, parent, name, {"stage": name}) as run:
         run.tags(origin)
         run.params(params)
-        client.log_text(run.run_id, lineage.environment(), "environment.txt")
         try:
             with _watched(run.run_id):
                 yield run
@@ -209,7 +208,9 @@ def _parent(client: MlflowClient, experiment: str, origin: Mapping[str, str], ki
     now = time.strftime("%Y-%m-%d %H:%M", time.gmtime())  # first: lists cut names off, and sort by them
     name = f"{now} {kind} {origin.get('git_revision', '')[:7]}".strip()
     tags = {**_started(command), "repro": token, **origin}
-    return str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+    parent = str(client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+    client.log_text(parent, lineage.environment(), "environment.txt")
+    return parent
 
 
 def _started(command: str) -> dict[str, str]:

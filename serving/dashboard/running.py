@@ -7,11 +7,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from meterwatch import __version__
-from meterwatch.kafka import client_config, is_away
+from meterwatch.kafka import client_config, is_away, topic
 from meterwatch.storage.migrate import database_path
 
 if TYPE_CHECKING:
@@ -87,11 +87,10 @@ class Watch:
             return None
         try:
             self._admin = self._admin or AdminClient(client_config(settings))
-            topic = self._admin.describe_topics(TopicCollection([name]), request_timeout=BROKER_SECONDS)[name].result()
-            latest = {TopicPartition(name, part.id): OffsetSpec.latest() for part in topic.partitions}
-            ends = self._admin.list_offsets(latest, request_timeout=BROKER_SECONDS)
-            read = {row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == str(topic.topic_id)}
-            behind: list[int] = [end.result().offset - read.get(part.partition, 0) for part, end in ends.items()]
-            return sum(max(records, 0) for records in behind)
+            found = topic(self._admin, name, BROKER_SECONDS)
+            read: dict[int, int] = {
+                row["partition"]: row["next_offset"] for row in ledger if row["topic_id"] == found.topic_id
+            }
+            return sum(max(end - read.get(number, 0), 0) for number, (_, end) in found.ends.items())
         except KafkaException:
             return None

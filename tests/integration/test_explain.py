@@ -16,13 +16,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from meterwatch.detection.detector import seal
+from meterwatch.kafka import Topic
 from meterwatch.settings import Settings
 from meterwatch.storage import models
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.models import ModelVersion
 from serving.app import create_app
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from streaming.parse import RECORDS
 from tests.households import START, household
 from tests.integration.test_service import as_stream

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 from meterwatch.detection.detector import REFERENCE, seal
 from meterwatch.detection.drift import SIGNALS
+from meterwatch.kafka import Topic
 from meterwatch.settings import Settings
 from meterwatch.storage import lending, queries, shadow
 from meterwatch.storage.meters import MeterStore
@@ -28,7 +29,6 @@ from serving.drifting import Drift, Drifting
 from serving.metrics import Metrics
 from serving.shadowing import Shadow
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from tests.households import household
 from tests.instances import ROOT, wait_for
 from tests.integration.test_explain import Record, ask, table

@@ -122,7 +122,7 @@ def test_what_a_later_stage_says_stands_above_what_an_earlier_one_said(client: M
     assert tree(client, str(tmp_path))[0].data.tags["mlflow.note.content"] == "why\n\nfound"
 
 
-def test_a_stages_run_has_its_environment_and_the_machines_load(
+def test_the_parent_has_the_environment_and_a_stages_run_the_machines_load(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
@@ -131,7 +131,9 @@ def test_a_stages_run_has_its_environment_and_the_machines_load(
     with tracking.stage("forest", {}) as run:
         wait_for("a sample", lambda: "system/cpu_utilization_percentage" in client.get_run(run.run_id).data.metrics)
 
-    environment = client.download_artifacts(run.run_id, "environment.txt", str(tmp_path))
+    parent, below = tree(client, str(tmp_path))
+    assert files(client, below["forest"]) == []
+    environment = client.download_artifacts(parent.info.run_id, "environment.txt", str(tmp_path))
     assert f"mlflow=={mlflow.__version__}" in Path(environment).read_text().splitlines()
 
 

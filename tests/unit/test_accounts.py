@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from meterwatch.kafka import Topic
 from meterwatch.settings import Settings
 from meterwatch.storage import tables
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.tables import Advance, Batch
 from streaming.accounts import broken_identities, counts, progress
-from streaming.ledger import Topic
 from tests.stored import event, store
 
 if TYPE_CHECKING:

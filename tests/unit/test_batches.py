@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.kafka import Topic
 from meterwatch.storage.meters import MeterStore
 from streaming import scoring
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from streaming.metrics import OUTCOMES
 from streaming.parse import RECORDS
 from streaming.scoring import AnswerError

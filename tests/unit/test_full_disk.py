@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from meterwatch.kafka import Topic
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.migrate import DatabaseError
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from tests.comparing import compare, differences
 from tests.instances import ROOT
 from tests.small_disk import fill, small_disk

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meterwatch.kafka import client_config
+from meterwatch.kafka import Topic, client_config
 from meterwatch.settings import Settings
 from streaming.errors import BrokerAwayError, StreamError
-from streaming.ledger import Topic, describe, starting_offsets
+from streaming.ledger import describe, starting_offsets
 from tests.instances import free_port
 
 SPANS = st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda pair: (pair[0], sum(pair)))

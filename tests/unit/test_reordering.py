@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.detector import Detector
+from meterwatch.kafka import Topic
 from meterwatch.storage.meters import MeterStore
 from serving import arrow
 from serving.champion import Model
@@ -22,7 +23,6 @@ from serving.judging import judge as judge_question
 from serving.metrics import Metrics
 from streaming import accounts
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from streaming.reordering import Bound, reorder
 from tests import naive
 from tests.households import household
