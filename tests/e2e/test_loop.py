@@ -18,14 +18,15 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.households import YEAR
-from tests.instances import Instance
+from tests.instances import PATIENCE, Instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 HEADER = "Date;Time;Global_active_power;Global_reactive_power;Voltage;Global_intensity;Sub_1;Sub_2;Sub_3"
-GOOD, MORE = 3000, 500
+GOOD, MORE, LAST = 3000, 500, 60
+DAY = 86_400
 GARBAGE = {
     b"\xff\xfe\x00garbage": "not_utf8",
     b"1/1/2008;00:00:00;1;0;240;4;0;0": "bad_fields",  # 8 fields
@@ -59,7 +60,10 @@ def good() -> list[bytes]:
     with lzma.open(YEAR) as text:
         next(text)
         lines: Iterator[bytes] = (line.rstrip(b"\r\n") for line in text)
-        return [line for _, line in zip(range(GOOD + MORE), (line for line in lines if b"?" not in line), strict=False)]
+        return [
+            line
+            for _, line in zip(range(GOOD + MORE + LAST), (line for line in lines if b"?" not in line), strict=False)
+        ]
 
 
 def dirty(good: list[bytes]) -> tuple[list[bytes], Counter[str]]:
@@ -102,7 +106,7 @@ def calm(registry: str, good: list[bytes], tmp_path_factory: pytest.TempPathFact
 def both(good: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dirty lines, and more behind them."""
     path = tmp_path_factory.mktemp("lines") / "both.txt"
-    path.write_bytes(b"\n".join([*dirty(good)[0], *good[GOOD:], b"x;y"]))
+    path.write_bytes(b"\n".join([*dirty(good)[0], *good[GOOD:-LAST], b"x;y"]))
     return path
 
 
@@ -163,6 +167,36 @@ def test_a_topic_made_anew_is_a_question_and_its_answer_keeps_what_is_stored(cal
     assert new == (len(both.read_bytes().splitlines()) - 1, 0, new[0])  # but for the header
 
 
+def test_what_is_older_than_the_retention_is_pruned_and_sums_and_events_stay(
+    calm: Instance, good: list[bytes], tmp_path: Path
+) -> None:
+    """A stream with a limit of a day, which reads an hour more and the first reading once again."""
+    before = dump(calm)
+    file = tmp_path / "last.txt"
+    file.write_bytes(b"\n".join([*good[-LAST:], good[0]]))
+    calm.run("replay", file)
+    calm.env["METERWATCH_RETENTION_DAYS"] = "1"
+    service = calm.spawn("serve")
+    calm.run("stream", "--once")
+    service.terminate()
+    service.wait(PATIENCE)
+    del calm.env["METERWATCH_RETENTION_DAYS"]
+
+    after = dump(calm)
+    newest = max(row[1] for row in after["power_data"])
+    kept = [row for row in before["power_data"] if row[1] >= newest - DAY]
+    assert 0 < len(kept) < len(before["power_data"])
+    assert [row for row in after["power_data"] if row in set(kept)] == kept
+    assert len(after["power_data"]) == len(after["verdicts"]) == len(kept) + LAST
+    assert set(before["events"]) - {row for row in before["events"] if row[3] is None} <= set(after["events"])
+    assert before["events"]
+    assert calm.rows("SELECT sum(readings) FROM rollups GROUP BY period") == [(GOOD + MORE + LAST,)] * 2
+    ((stored, pruned),) = calm.rows("SELECT sum(stored), sum(pruned) FROM offsets")
+    assert (stored, pruned) == (GOOD + MORE + LAST, GOOD + MORE - len(kept))
+    assert calm.rows("SELECT count(*) FROM rejected WHERE reason = 'too_old'") == [(1,)]
+    assert calm.run("status").returncode == 0
+
+
 def test_what_does_not_add_up_is_exit_1(calm: Instance) -> None:
     """A row is lost."""
     with closing(sqlite3.connect(calm.dir / "meterwatch.db")) as db, db:
@@ -176,7 +210,7 @@ def test_what_does_not_add_up_is_exit_1(calm: Instance) -> None:
 def test_starting_over_is_asked_about(calm: Instance) -> None:
     calm.run("broker", "stop")
     assert calm.run("reset", check=False).returncode == 1
-    assert calm.stored() == GOOD + MORE
+    assert calm.stored() == GOOD + MORE + LAST
     calm.run("reset", "--yes")
     assert calm.status()["stored"] == 0
 

@@ -12,9 +12,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
+import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORDS = 4000
+RATE = 50  # records a second of a load that goes on
+NEWEST = "SELECT model_version FROM power_data JOIN verdicts USING (meter_id, at) ORDER BY record_offset DESC LIMIT 1"
 LOCKED_SECONDS = 5.0  # longer than any batch takes, shorter than the stream waits for a lock
 HOLD = """
 import sqlite3, sys
@@ -189,6 +194,91 @@ def test_a_faulty_service_a_locked_database_and_a_promotion_lose_nothing(
     ((stored, duplicates),) = fed.rows("SELECT sum(stored), sum(duplicates) FROM offsets")
     refused = dict(fed.rows("SELECT reason, count(*) FROM rejected GROUP BY reason"))
     assert {"stored": stored, "duplicates": duplicates, **refused} == dict(expected())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_promotion_and_a_rollback_under_load_change_nothing_but_the_name(
+    instance: Instance, project: Path, tmp_path: Path
+) -> None:
+    """By their commands, while readings keep coming and a client scores: rows and states of one model all the time."""
+    registry, first, second = two_versions(project / "mlruns", tmp_path)
+    instance.env |= {
+        "METERWATCH_MLFLOW_TRACKING_URI": registry.mlflow_tracking_uri,
+        "METERWATCH_TRIGGER_SECONDS": "0.1",
+    }
+    instance.run("broker", "start")
+    instance.spawn("serve")
+    over, answers = threading.Event(), list[dict[str, Any]]()
+    with ThreadPoolExecutor() as pool:
+        try:
+            sending = pool.submit(Replay(instance.settings, RATE).run, Mixture(3, over))
+            asking = pool.submit(ask_one_by_one, instance.url, over, answers)
+            stream = instance.spawn("stream")
+            until_it_judges(instance, first, answers)
+            instance.run("models", "promote", second)
+            until_it_judges(instance, second, answers)
+            instance.run("models", "rollback")
+            until_it_judges(instance, first, answers)
+        finally:
+            over.set()
+        sent = sending.result().acknowledged
+        asking.result()
+    wait_for("all to be done", lambda: done(instance) == sent)
+    stream.terminate()
+    assert stream.wait(PATIENCE) == 0
+
+    assert broken_identities(instance.settings) == []
+    by_meter = instance.rows(
+        "SELECT meter_id, model_version FROM power_data JOIN verdicts USING (meter_id, at) ORDER BY 1, record_offset"
+    )
+    judges = [*(list(rows) for _, rows in itertools.groupby(by_meter, key=lambda row: row[0]))]
+    turns = [[version for version, _ in itertools.groupby(row[1] for row in rows)] for rows in judges]
+    assert turns == [[first, second, first]] * len(turns)
+    assert [version for version, _ in itertools.groupby(answer["model_version"] for answer in answers)] == turns[0]
+    assert all(len(answer["meters"][0]["verdicts"]) == 1 for answer in answers)
+    undisturbed = calm(instance, tmp_path / "calm")
+    for path in (instance.dir / "meterwatch.db", undisturbed):
+        without_names(path)
+    assert differences(compare(instance.dir / "meterwatch.db", undisturbed)) == 0
+
+
+def until_it_judges(instance: Instance, version: str, answers: list[dict[str, Any]]) -> None:
+    """Wait until what the stream read last, and what a client asked last, were judged by that version."""
+    wait_for(f"{version} in the stream", lambda: done(instance) and instance.rows(NEWEST) == [(version,)])
+    wait_for(f"{version} for the client", lambda: answers and answers[-1]["model_version"] == version)
+
+
+def ask_one_by_one(url: str, over: threading.Event, answers: list[dict[str, Any]]) -> None:
+    """A client of the service with a meter of its own: a minute a question, with the state that it was answered."""
+    meter: dict[str, Any] = {"meter_id": "a client's"}
+    with httpx.Client(base_url=url, timeout=60) as client:
+        wait_for("the service", lambda: ready(client))
+        for minute in itertools.count():
+            if over.is_set():
+                return
+            at = f"{np.datetime64('2008-01-01T00:00:00') + np.timedelta64(minute, 'm')}Z"
+            told = client.post(
+                "/v1/score", json={"meters": [{**meter, "readings": [{"at": at, "active_power_kw": 1.0}]}]}
+            )
+            answers.append(told.raise_for_status().json())
+            new = answers[-1]["meters"][0]
+            meter |= {"state": new["state"], "profile": new["profile"] or meter.get("profile")}
+
+
+def ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def without_names(path: Path) -> None:
+    """Take out of a database's rows which version of a model they are of."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for (table,) in db.execute("SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c "
+                                   "WHERE m.type = 'table' AND c.name = 'model_version'").fetchall():  # fmt: skip
+            db.execute(f"UPDATE {table} SET model_version = ''")
 
 
 @pytest.mark.long
