@@ -38,7 +38,7 @@ _DIGEST = 16  # characters of the data's hash: MLflow's column holds 36
 _ABOUT = {
     "mlflow.experimentKind": "custom_model_development",
     _NOTE: "Each run is one `dvc repro`. Below it are a run for each stage that ran (tag `stage`) and one for each "
-    "detector that was evaluated (tag `detector`): filter by `tags.detector != ''` to compare those.",
+    "detector that was evaluated (tag `detector`): filter by `tags.detector != ''` and *Expand rows* to compare those.",
 }
 
 

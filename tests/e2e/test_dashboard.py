@@ -37,6 +37,7 @@ PAGES = {
 DAY, DAYS, CADENCE = 86_400, 40, 300
 ODD = "cellar & <b>attic</b>"  # a meter
 DRAWN = "#page[aria-busy=false]"
+INK = {"desk": "rgb(28, 35, 43)", "phone": "rgb(228, 233, 238)"}  # of letters, on a light page and on a dark one
 
 
 def put(
@@ -188,6 +189,8 @@ def test_every_page_is_drawn_without_a_complaint_and_can_be_used_by_all(
         assert "Traceback" not in page.content()
         if path in ("/meter", "/events", "/overview"):
             expect(page.locator("#meter")).to_be_visible()
+        letters = page.locator(".js-plotly-plot text:is([class*=tick] *)")
+        assert set(letters.evaluate_all("all => all.map(one => getComputedStyle(one).fill)")) <= {INK[screen]}
         assert serious(page) == []
         assert found == []
 
