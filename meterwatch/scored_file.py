@@ -48,7 +48,7 @@ def score_file(settings: Settings, file: Path, meter: str | None = None) -> Iter
             copy.flush()
             file = Path(copy.name)
         data = meters(read_frame(file), settings.timezone, meter)
-    with Client(settings.service_urls[0], settings.api_key) as client:
+    with Client(settings.service_urls, settings.api_key) as client:
         for series in data.series:
             try:
                 yield from _verdicts(client, series)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "METERWATCH_"
 ENV_FILE = ".env"
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
+_ADDRESS = re.compile(r"https?://[^\s/?#]+(?:/[^\s?#]*)?")
 _SERVER = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 
@@ -88,6 +89,14 @@ class Settings(BaseSettings):
             match = _SERVER.fullmatch(server.strip())
             if not match or not 1 <= int(match[1]) <= 65535:  # noqa: PLR2004
                 raise ValueError(f"{server.strip()!r} is not of the form HOST:PORT")
+        return value
+
+    @field_validator("service_url")
+    @classmethod
+    def _services_are_addresses(cls, value: str) -> str:
+        for url in value.split(",") if value else []:
+            if not _ADDRESS.fullmatch(url.strip()):
+                raise ValueError(f"{url.strip()!r} is not of the form http://HOST:PORT")
         return value
 
     @model_validator(mode="after")

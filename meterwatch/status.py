@@ -26,20 +26,21 @@ def status(settings: Settings) -> dict[str, Any]:
 
     Returns:
         `lag` (records on the topic that the ledger has not accounted for), the ledger's counts, `events`, `anomalous`,
-        `newest_at`, `model_version`, `partitions` with how far each is read, whether service and broker answer, and
-        `processes` with their ids.
+        `newest_at`, `model_version` (the champion), `partitions` with how far each is read, whether broker and service
+        answer, `replicas` with the model that judges at each address, and `processes` with their ids.
     """
     from streaming.accounts import counts, progress
 
     topic = _topic(settings)
-    champion = models.champion(settings)
+    champion, judging = models.champion(settings), _judging(settings)
     with queries.reading(settings) as db:
         newest_at = queries.newest_at(db)
     return {
         "run_dir": str(settings.run_dir),
         "broker": "answers" if topic is not None else "away",
-        "service": "ready" if _is_ready(settings) else "away",
+        "service": "ready" if any(judging.values()) else "away",
         "service_url": settings.service_url,
+        "replicas": [{"url": url, "model_version": version} for url, version in judging.items()],
         "model_version": champion.version if champion else None,
         **counts(settings, topic),
         "newest_at": newest_at,
@@ -81,7 +82,8 @@ def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False)
 
     from serving.client import bearer
 
-    url = f"{settings.service_urls[0]}/v1/meters/{_quoted(meter_id)}/explain"
+    ready = [url for url, version in _judging(settings).items() if version] if len(settings.service_urls) > 1 else []
+    url = f"{(ready or settings.service_urls)[0]}/v1/meters/{_quoted(meter_id)}/explain"
     try:
         answer = httpx.get(
             url, params={"at": at, "replay": replay}, headers=bearer(settings.api_key), timeout=EXPLAIN_SECONDS
@@ -114,8 +116,9 @@ def _topic(settings: Settings) -> Topic | None:
         return None
 
 
-def _is_ready(settings: Settings) -> bool:
+def _judging(settings: Settings) -> dict[str, str | None]:
+    """The version that judges at each address; None where nobody is ready."""
     from serving.client import Client
 
-    with Client(settings.service_urls[0]) as client:
-        return client.ready()
+    with Client(settings.service_urls) as client:
+        return client.models()

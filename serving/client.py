@@ -5,22 +5,31 @@ answer = client.score([{"meter_id": "m", "state": None, "profile": None, "readin
     {"at": "2007-11-01T00:00:00Z", "active_power_kw": 1.3}]}])
 meter = answer["meters"][0]
 print(meter["verdicts"], meter["state"])  # send the state with the meter's next readings
+
+Of several addresses each takes its turn, and where one is away, hangs or is at fault, the next is asked.
 """
 
 from __future__ import annotations
 
 import io
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 import orjson
 import pyarrow as pa
 import stamina
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from serving.replicas import READY, Replicas, ServiceRefused, ServiceUnavailable
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    Asking = Generator[dict[str, Any], httpx.Response, "T"]
+
+__all__ = ["ARROW", "AsyncClient", "Client", "ServiceRefused", "ServiceUnavailable", "bearer"]
+
+T = TypeVar("T")
 ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
@@ -31,43 +40,24 @@ NO_ANSWER = "what answers is no scoring service, or its answer was cut short"
 LONGEST_WAIT = 10.0  # seconds that a service's Retry-After is followed
 
 
-class ServiceUnavailable(Exception):  # noqa: N818 - names what is the case, as HTTP does
-    """The service is away, busy or without a model: the same request may succeed later."""
-
-    def __init__(self, fact: str, retry_after: float | None = None) -> None:
-        super().__init__(fact)
-        self.retry_after = retry_after
-
-
-class ServiceRefused(Exception):  # noqa: N818
-    """The service will not answer this request, now or later; `problem` is its RFC 9457 body."""
-
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        told = problem.get("detail") or problem.get("title") or "no reason given"
-        faults = [error for error in problem.get("errors", []) if str(error.get("detail")) not in told]
-        where = "; ".join(f"{error.get('path')}: {error.get('detail')}" for error in faults)
-        super().__init__(f"{status} {told}" + (f" ({where})" if where else ""))
-        self.status = status
-        self.problem = problem
-
-
 class Client:
-    """One service; safe to share between threads.
+    """One service, at one address or at several; safe to share between threads.
 
     Scoring is a pure function, so it is asked again, with jitter, when the service is away for a moment.
 
     Args:
-        base_url: as `http://127.0.0.1:8000`.
+        urls: as `http://127.0.0.1:8000`, or several of them.
         api_key: sent as bearer token.
         timeout: seconds for one attempt; a bulk request of 200,000 readings takes a second or two.
-        attempts: tries a request; 1 for a caller that has its own patience.
+        attempts: tries a request, each of all addresses; 1 for a caller that has its own patience.
     """
 
     def __init__(
-        self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
+        self, urls: str | Sequence[str], api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, headers=bearer(api_key), timeout=_timeout(timeout))
-        self._attempts = attempts
+        self._replicas = Replicas([urls] if isinstance(urls, str) else urls)
+        self._http = httpx.Client(headers=bearer(api_key))
+        self._timeout, self._attempts = timeout, attempts
 
     def __enter__(self) -> Self:
         return self
@@ -81,18 +71,15 @@ class Client:
 
     def alive(self) -> bool:
         """Whether anything answers, within a second."""
-        try:
-            self._http.get("/healthz", timeout=1.0)
-        except httpx.TransportError:
-            return False
-        return True
+        return any(self._get(f"{url}/healthz", 1.0) is not None for url in self._replicas.urls)
 
     def ready(self) -> bool:
-        """Whether the service has a model and can read its database."""
-        try:
-            return self._http.get("/readyz", timeout=5.0).status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+        """Whether the service has a model and can read its database; of several, one of them."""
+        return any(self._model(url) is not None for url in self._replicas.urls)
+
+    def models(self) -> dict[str, str | None]:
+        """The version of the model that judges at each address; None where none is ready."""
+        return {url: self._model(url) for url in self._replicas.urls}
 
     def score(self, meters: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Score the readings of some meters, as `POST /v1/score` takes them.
@@ -105,7 +92,7 @@ class Client:
             ServiceUnavailable: the service is away, busy or without a model.
             ServiceRefused: a value or a state is not acceptable; the message says where.
         """
-        return _object(self._score(orjson.dumps({"meters": list(meters)}), JSON), self._http.base_url)
+        return self._score(orjson.dumps({"meters": list(meters)}), JSON, _object)
 
     def score_table(self, table: pa.Table) -> pa.Table:
         """Score one row a meter: meter_id, state, profile, readings (a list of structs).
@@ -118,23 +105,49 @@ class Client:
             ServiceUnavailable: as `score`.
             ServiceRefused: as `score`.
         """
-        return _table(self._score(_stream(table), ARROW), self._http.base_url)
+        return self._score(_stream(table), ARROW, _table)
 
-    def _score(self, body: bytes, kind: str) -> bytes:
+    def _score(self, body: bytes, kind: str, read: Callable[[str, httpx.Response], T]) -> T:
         for attempt in stamina.retry_context(on=_patience, attempts=self._attempts, **PAUSES):
-            with attempt, _reaching(self._http.base_url):
-                return _content(self._http.post("/v1/score", content=body, headers=_accepting(kind)))
+            with attempt:
+                return self._asked(_asking(self._replicas, body, kind, read, self._timeout))
         raise AssertionError("unreachable: the last attempt raises")
+
+    def _asked(self, asking: Asking[T]) -> T:
+        step = partial(next, asking)
+        try:
+            while True:
+                call = step()
+                try:
+                    step = partial(asking.send, self._http.request(**call))
+                except httpx.TransportError as error:
+                    step = partial(asking.throw, error)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
+
+    def _get(self, url: str, seconds: float) -> httpx.Response | None:
+        try:
+            return self._http.get(url, timeout=seconds)
+        except httpx.TransportError:
+            return None
+
+    def _model(self, url: str) -> str | None:
+        response = self._get(f"{url}/readyz", READY)
+        if response is None or response.status_code != httpx.codes.OK:
+            return None
+        return str(_problem(response).get("model_version"))
 
 
 class AsyncClient:
     """`Client` for an event loop: the same calls, awaited; for `async with`."""
 
     def __init__(
-        self, base_url: str, api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
+        self, urls: str | Sequence[str], api_key: str | None = None, *, timeout: float = 120.0, attempts: int = ATTEMPTS
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, headers=bearer(api_key), timeout=_timeout(timeout))
-        self._attempts = attempts
+        self._replicas = Replicas([urls] if isinstance(urls, str) else urls)
+        self._http = httpx.AsyncClient(headers=bearer(api_key))
+        self._timeout, self._attempts = timeout, attempts
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,17 +161,30 @@ class AsyncClient:
 
     async def score(self, meters: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """As `Client.score`."""
-        return _object(await self._score(orjson.dumps({"meters": list(meters)}), JSON), self._http.base_url)
+        return await self._score(orjson.dumps({"meters": list(meters)}), JSON, _object)
 
     async def score_table(self, table: pa.Table) -> pa.Table:
         """As `Client.score_table`."""
-        return _table(await self._score(_stream(table), ARROW), self._http.base_url)
+        return await self._score(_stream(table), ARROW, _table)
 
-    async def _score(self, body: bytes, kind: str) -> bytes:
+    async def _score(self, body: bytes, kind: str, read: Callable[[str, httpx.Response], T]) -> T:
         async for attempt in stamina.retry_context(on=_patience, attempts=self._attempts, **PAUSES):
-            with attempt, _reaching(self._http.base_url):
-                return _content(await self._http.post("/v1/score", content=body, headers=_accepting(kind)))
+            with attempt:
+                return await self._asked(_asking(self._replicas, body, kind, read, self._timeout))
         raise AssertionError("unreachable: the last attempt raises")
+
+    async def _asked(self, asking: Asking[T]) -> T:
+        step = partial(next, asking)
+        try:
+            while True:
+                call = step()
+                try:
+                    step = partial(asking.send, await self._http.request(**call))
+                except httpx.TransportError as error:
+                    step = partial(asking.throw, error)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
 
 
 def bearer(key: str | None) -> dict[str, str]:
@@ -166,34 +192,25 @@ def bearer(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _timeout(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds, connect=5.0)
+def _asking(
+    replicas: Replicas, body: bytes, kind: str, read: Callable[[str, httpx.Response], T], timeout: float
+) -> Asking[T]:
+    headers = {"Content-Type": kind, "Accept": f"{kind}, application/problem+json"}
+    return replicas.ask("/v1/score", read, timeout, {"method": "POST", "content": body, "headers": headers})
 
 
-def _accepting(kind: str) -> dict[str, str]:
-    return {"Content-Type": kind, "Accept": f"{kind}, application/problem+json"}
-
-
-@contextmanager
-def _reaching(url: httpx.URL) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise ServiceUnavailable(f"{url}: {error or type(error).__name__}") from error
-
-
-def _content(response: httpx.Response) -> bytes:
+def _content(url: str, response: httpx.Response) -> bytes:
     if response.status_code == httpx.codes.OK:
         return response.content
     if response.status_code in TRY_AGAIN:
         told = str(_problem(response).get("detail", response.reason_phrase))
-        raise ServiceUnavailable(told, _seconds(response.headers))
+        raise ServiceUnavailable(f"{url}: {told}", _seconds(response.headers))
     raise ServiceRefused(response.status_code, _problem(response))
 
 
-def _object(content: bytes, url: httpx.URL) -> dict[str, Any]:
+def _object(url: str, response: httpx.Response) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = orjson.loads(content)
+        answer: dict[str, Any] = orjson.loads(_content(url, response))
     except orjson.JSONDecodeError as error:
         raise ServiceUnavailable(f"{url}: {NO_ANSWER}: {error}") from error
     return answer
@@ -206,9 +223,9 @@ def _stream(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _table(content: bytes, url: httpx.URL) -> pa.Table:
+def _table(url: str, response: httpx.Response) -> pa.Table:
     try:
-        with pa.ipc.open_stream(content) as reader:
+        with pa.ipc.open_stream(_content(url, response)) as reader:
             told = reader.read_all()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ServiceUnavailable(f"{url}: {NO_ANSWER}: {error}") from error

@@ -25,7 +25,7 @@ from streaming.metrics import StreamMetrics
 from streaming.parse import RECORDS
 from streaming.pieces import pieces
 from streaming.reordering import Bound
-from streaming.scoring import NO_QUESTION, bound_of, group, score
+from streaming.scoring import AT_ONCE, NO_QUESTION, bound_of, group, score
 from streaming.waiting import NOBODY, put_in_order
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ class Batches:
         offsets: partition to next_offset, as committed.
         keep_s: how long a meter's readings are kept, counted from its newest; 0: for ever.
         read: makes RECORDS of what Spark hands over.
+        at_once: requests that the service is sent at once.
     """
 
     def __init__(
         self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0,
-        read: Read = lambda records: records,
+        read: Read = lambda records: records, at_once: int = AT_ONCE,
     ) -> None:  # fmt: skip
         self._store = store
         self._ask = ask
@@ -68,6 +69,7 @@ class Batches:
         ledger = store.known.ledger(topic.name).to_pylist()
         self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)  # once all is written
         self._read = read
+        self._at_once = at_once
         self._judges, self._writes = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
         self._judging: Future[None] | None = None  # the newest batch
         self._writing: Future[None] | None = None  # the newest one that is judged
@@ -179,7 +181,7 @@ class Batches:
         if not len(readings.at):
             return None
         with self.metrics.stage("score"):
-            scored = score(readings, self._states, self._ask)
+            scored = score(readings, self._states, self._ask, self._at_once)
         self._bound = scored.bound
         _settle(self._writing)
         with self.metrics.stage("decide"), self._table:

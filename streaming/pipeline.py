@@ -35,7 +35,7 @@ from streaming.jars import CONNECTOR, jars
 from streaming.ledger import EARLIEST, describe, starting_offsets
 from streaming.metrics import HOST
 from streaming.parse import parse
-from streaming.scoring import AnswerError
+from streaming.scoring import AT_ONCE, AnswerError
 from streaming.security import java_config
 from streaming.session import end, kill, spark_session
 from streaming.whole import Whole, carried
@@ -86,7 +86,8 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             )
             keep_s = settings.retention_days * DAY
             read = _reader(settings, topic, lambda: _topic(settings, admin, stop, once=once))
-            batches = Batches(store, _patient(settings, stop, once=once), topic, offsets, keep_s, read)
+            ask, at_once = _patient(settings, stop, once=once), AT_ONCE * len(settings.service_urls)
+            batches = Batches(store, ask, topic, offsets, keep_s, read, at_once)
             for _ in batches.settle():
                 beat(settings, STREAM)
             if settings.stream_metrics_port:
@@ -167,24 +168,24 @@ def _topic(settings: Settings, admin: AdminClient, stop: threading.Event, *, onc
 
 def _patient(settings: Settings, stop: threading.Event, *, once: bool) -> Callable[[pa.Table], pa.Table]:
     """Ask the service, however long it is away: nothing is committed meanwhile. With `--once` the patience ends."""
-    clients = [Client(url, settings.api_key, attempts=1) for url in settings.service_urls]
+    client = Client(settings.service_urls, settings.api_key, attempts=1)
 
     def ask(request: pa.Table) -> pa.Table:
-        wait, turn, begun = FIRST_WAIT, 0, time.monotonic()
+        wait, tries, begun = FIRST_WAIT, 0, time.monotonic()
         while True:
             try:
-                answer = clients[turn % len(clients)].score_table(request)
+                answer = client.score_table(request)
             except (ServiceUnavailable, ServiceRefused) as error:
                 _check_patience(settings, error, time.monotonic() - begun if once else 0.0)
-                if turn == 0:
+                if tries == 0:
                     LOG.warning("service away, nothing is committed until it is back: %s", error)
-                turn += 1
+                tries += 1
                 if stop.wait(wait):
                     raise Stopped from None
                 wait = min(wait * 2, LONGEST_WAIT)
             else:
-                if turn:
-                    LOG.warning("service is back after %d tries", turn)
+                if tries:
+                    LOG.warning("service is back after %d tries", tries)
                 return answer
 
     return ask

@@ -26,7 +26,7 @@ MOMENT = pa.timestamp("us", tz="UTC")
 # One request: what a service may be asked to hold in memory at once. A single meter is never divided.
 MAX_METERS = 1_000
 MAX_READINGS = 200_000
-AT_ONCE = 2  # requests: the service reads and writes the one while it judges the other
+AT_ONCE = 2  # requests a replica: it reads and writes the one while it judges the other
 NUMBERS = ("score", "threshold", "expected_kw", "lower_kw", "upper_kw")
 _READING = pa.struct([("at", MOMENT), *((name, pa.float64()) for name in CHANNELS)])
 _PARTS = [("meter_id", pa.string()), ("state", pa.binary()), ("profile", pa.binary())]
@@ -82,22 +82,23 @@ def group(records: pa.Table, rows: NDArray[np.int64]) -> Grouped:
     )
 
 
-def score(readings: Grouped, load_states: LoadStates, ask: Score) -> Scored:
+def score(readings: Grouped, load_states: LoadStates, ask: Score, at_once: int = AT_ONCE) -> Scored:
     """Have all readings judged, a request of bounded size at a time.
 
     Args:
         readings: at least one reading of each meter.
         load_states: meter ids to their (meter_id, state, profile, at, furthest_at).
-        ask: a request table to the service's answer table; asked by two threads.
+        ask: a request table to the service's answer table; asked by as many threads as requests are on their way.
+        at_once: so many.
 
     Raises:
         AnswerError: an answer has other meters, or another number of verdicts, than were asked for.
     """
     answers, before = [], []
     asked: deque[Future[pa.Table]] = deque()
-    with ThreadPoolExecutor(AT_ONCE, "ask") as pool:
+    with ThreadPoolExecutor(at_once, "ask") as pool:
         for first, last in _pieces(readings.bounds):
-            if len(asked) == AT_ONCE:
+            if len(asked) == at_once:
                 answers.append(asked.popleft().result())
             before.append(load_states(readings.meter_ids[first:last]))
             request = _request(readings, first, last, before[-1].select(["meter_id", "state", "profile"]))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BROKER_SECONDS = 60.0  # it says what topics it has
 SERVICE_SECONDS = 60.0  # it answers on /healthz
 STREAM_SECONDS = 180.0  # its main thread, which asks Spark how it is, marks its lock file; Spark may start slowly
-COMMIT_SECONDS = 300.0  # while records wait, broker and service being well: it commits; no single step may last so long
+COMMIT_SECONDS = 300.0  # while records wait, the broker and a replica being well: it commits; no step may last so long
 LONGEST_STEP = 5.0
 MOST_DOUBLINGS = 4
 
@@ -59,7 +59,7 @@ class Watchdog:
     def __init__(self, settings: Settings, broker: Broker, service: Child, stream: Child) -> None:
         self._settings = settings
         self._broker, self._service, self._stream = broker, service, stream
-        self._client = Client(settings.own_url, attempts=1)
+        self._own, self._asked = Client(settings.own_url), Client(settings.service_urls)  # ours; those the stream asks
         self._answers = {processes.BROKER: 0, processes.SERVICE: 0}
         self._answering = {processes.BROKER: Silence(BROKER_SECONDS), processes.SERVICE: Silence(SERVICE_SECONDS)}
         self._beating, self._committing = Silence(STREAM_SECONDS), Silence(COMMIT_SECONDS)
@@ -71,7 +71,7 @@ class Watchdog:
             lag: records that wait; None where they are not known.
             done: records accounted for.
         """
-        is_alive = self._client.alive()
+        is_alive = self._own.alive()
         answers = lag is not None or self._broker.answers()
         if (seconds := self._silent(processes.BROKER, answers=answers)) and self._kill_broker():
             yield f"the broker has not answered for {seconds:.0f} s; it is killed"
@@ -83,7 +83,7 @@ class Watchdog:
         if seconds := self._beating.too_long((pid, beat) if pid else object(), failures):
             self._stream.kill()
             yield f"the stream has shown no sign of life for {seconds:.0f} s; it is killed"
-        is_due = pid and lag and is_alive and self._client.ready()
+        is_due = pid and lag and self._asked.ready()
         if seconds := self._committing.too_long((pid, done) if is_due else object(), failures):
             self._stream.kill()
             yield f"the stream has committed nothing for {seconds:.0f} s while records wait; it is killed"

@@ -32,7 +32,10 @@ def status(as_json: Json = False) -> None:
     processes = ", ".join(f"{one['name']} ({one['id']})" for one in found.pop("processes"))
     parts = {f"partition {one['partition']}": f"read to {one['next_offset']:,} of {_number(one['end_offset'])}"
              for one in found.pop("partitions")}  # fmt: skip
-    told = {**found, **parts, "processes": processes or None}
+    asked = found.pop("replicas")
+    replicas = {f"service at {one['url']}": f"model {one['model_version']}" if one["model_version"] else "away"
+                for one in asked if len(asked) > 1}  # fmt: skip
+    told = {**found, **replicas, **parts, "processes": processes or None}
     rows = [{"what": name.replace("_", " "), "value": value} for name, value in told.items()]
     print_table(rows, {"what": "", "value": ""}, "")
 

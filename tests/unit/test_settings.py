@@ -99,7 +99,8 @@ def test_an_empty_value_is_the_default_where_that_is_empty(monkeypatch: pytest.M
     [("PORT", "x"), ("PORT", "0"), ("PORT", "65536"), ("KAFKA_BOOTSTRAP_SERVERS", "here"), ("LOG_LEVEL", "loud"),
      ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:99999"), ("TRIGGER_SECONDS", "nan"), ("KAFKA_TOPIC", "a b"),
      ("ENERGY_PRICE", "inf"), ("TIMEZONE", "Europe/Pari"), ("TIMEZONE", "../UTC"), ("TIMEZONE", "+25:00"),
-     ("MAX_OFFSETS_PER_TRIGGER", "0"), ("RETENTION_DAYS", "-1"), ("STREAM_METRICS_PORT", "8000")],
+     ("MAX_OFFSETS_PER_TRIGGER", "0"), ("SERVICE_URL", "localhost:8000"), ("SERVICE_URL", "http://a:1,"),
+     ("RETENTION_DAYS", "-1"), ("STREAM_METRICS_PORT", "8000")],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(PREFIX + name, value)

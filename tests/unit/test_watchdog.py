@@ -73,7 +73,8 @@ class Parts:
         patch.setattr(processes, "newest_beat", lambda *_: self.beat)
         broker: Any = SimpleNamespace(answers=lambda: self.answers)
         self.watchdog = Watchdog(settings, broker, self._child("service"), self._child("stream"))
-        patch.setattr(self.watchdog, "_client", SimpleNamespace(alive=lambda: self.alive, ready=lambda: self.ready))
+        patch.setattr(self.watchdog, "_own", SimpleNamespace(alive=lambda: self.alive))
+        patch.setattr(self.watchdog, "_asked", SimpleNamespace(ready=lambda: self.ready))
         patch.setattr(self.watchdog, "_kill_broker", lambda: self.killed.append("broker") or True)
 
     def _child(self, name: str) -> Any:
@@ -133,6 +134,14 @@ def test_a_broker_that_answers_nobody_is_killed_and_one_without_the_topic_is_not
     assert parts.after(63) == ["broker"]
 
 
+def test_whoever_the_stream_can_ask_is_asked_and_only_our_own_service_is_watched(tmp_path: Path) -> None:
+    nobody: Any = None
+    several = Settings(run_dir=tmp_path, port=8123, service_url="http://10.0.0.1:1, http://127.0.0.1:8123")
+    found = Watchdog(several, nobody, nobody, nobody)
+    assert found._own._replicas.urls == ["http://127.0.0.1:8123"]
+    assert found._asked._replicas.urls == ["http://10.0.0.1:1", "http://127.0.0.1:8123"]
+
+
 @pytest.mark.parametrize(("by_hand", "dies"), [(False, True), (True, False)])
 def test_only_our_own_broker_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_hand: bool, dies: bool
@@ -157,7 +166,7 @@ def test_a_service_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pyte
     found = Watchdog(settings, broker, service, stream)
     try:
         service.watch()
-        wait_for("it to answer", found._client.alive)
+        wait_for("it to answer", found._own.alive)
         pid = service.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -165,6 +174,6 @@ def test_a_service_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pyte
         assert told[0].startswith("the service has not answered for ")
         assert wait_for("that to be seen", service.watch).startswith("the service was killed by signal 9")
         assert not psutil.pid_exists(pid)
-        wait_for("it to answer again", lambda: service.watch() or found._client.alive())
+        wait_for("it to answer again", lambda: service.watch() or found._own.alive())
     finally:
         service.end()
