@@ -8,6 +8,7 @@ benchmarks/results/kill_storm.txt.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -31,7 +32,10 @@ from meterwatch import processes
 from meterwatch.kafka import client_config
 from meterwatch.processes import BROKER, SERVICE, SPARK, STREAM, UP
 from meterwatch.settings import Settings
+from meterwatch.storage.tables import EVENTS
 from streaming.accounts import broken_identities
+from streaming.event_topic import as_json
+from streaming.event_topic import told as as_told
 from streaming.records import newest
 from streaming.replay import Replay
 from tests.comparing import compare, differences
@@ -71,6 +75,7 @@ class Outcome:
     broken: list[str]  # identities
     tables: dict[str, Compared]  # against the undisturbed database
     events: int
+    told: bool  # the newest that the topic of events has of each is its row
     stacks: int  # call stacks in the logs: what is foreseeable is told in a line
 
     @property
@@ -79,6 +84,8 @@ class Outcome:
         found = list(self.broken)
         if not self.on_topic or self.result.failed:
             found.append("the topic does not hold what was sent")
+        if not self.told:
+            found.append("the topic of events tells others than the table has")
         if self.stacks:
             found.append(f"{self.stacks} call stacks in the logs")
         if self.accounts != self.expected:
@@ -91,7 +98,11 @@ class Outcome:
         lines += [f"{'started again':12}{sum(self.restarted.values()):>9,}  {_told(self.restarted)}"]
         lines += [f"{'sent':12}{self.result.sent:>10,}  on the topic once and in order: {self.on_topic}"]
         lines += [f"{name:12}{count:>10,}" for name, count in sorted(self.accounts.items())]
-        lines += [f"{'events':12}{self.events:>10,}", "", "table               rows   lost  doubled or different"]
+        lines += [
+            f"{'events':12}{self.events:>10,}  told on their topic as they are: {self.told}",
+            "",
+            "table               rows   lost  doubled or different",
+        ]
         lines += [
             f"{name:16}{table.rows:>8,}{table.only_second:>7,}{table.only_first:>7,}"
             for name, table in self.tables.items()
@@ -117,7 +128,7 @@ class Storm:
         self._instance = Instance(directory / "storm", registry)
         self._calm = Instance(directory / "calm", registry)
         servers = self._instance.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"]
-        self._calm.env["METERWATCH_KAFKA_BOOTSTRAP_SERVERS"] = servers
+        self._calm.env |= {"METERWATCH_KAFKA_BOOTSTRAP_SERVERS": servers, "METERWATCH_KAFKA_EVENTS_TOPIC": ""}
         self._instance.env["METERWATCH_TRIGGER_SECONDS"] = "0.2"
         self._settings = Settings(run_dir=self._instance.dir, kafka_bootstrap_servers=servers)
         self._over = threading.Event()
@@ -178,6 +189,7 @@ class Storm:
             print(f"{time.strftime('%H:%M:%S')} {number:4}/{len(self._order)}  {told}", flush=True)
         self._over.set()
         wait_for("all to be done", lambda: self._results and self._done() == len(self._mixture.taken), seconds=PATIENCE)
+        wait_for("events to be told", lambda: not self._instance.rows("SELECT 1 FROM outbox LIMIT 1"), seconds=PATIENCE)
         up.send_signal(signal.SIGTERM)
         if up.wait(PATIENCE):
             raise SystemExit(f"the supervisor ended with {up.returncode}")
@@ -223,6 +235,7 @@ class Storm:
             broken_identities(self._settings),
             compare(self._instance.dir / "meterwatch.db", self._calm.dir / "meterwatch.db"),
             self._instance.rows("SELECT count(*) FROM events")[0][0],
+            self._is_told(),
             sum(log.read_text(errors="replace").count("Traceback") for log in self._instance.dir.glob("**/*.log")),
         )
 
@@ -231,12 +244,21 @@ class Storm:
         refused = self._instance.rows("SELECT reason, count(*) FROM rejected GROUP BY reason")
         return Counter({"stored": stored, "duplicates": duplicates, **dict(refused)})
 
+    def _is_told(self) -> bool:
+        found = newest(self._settings, self._settings.kafka_events_topic, 10**9)
+        changes = [json.loads(record.value or b"") for record in found]
+        changes.sort(key=lambda one: one["sequence"])
+        told = {one["event_id"]: [one[name] for name in EVENTS.names] for one in changes}
+        rows = self._instance.rows(f"SELECT {', '.join(EVENTS.names)} FROM events")  # noqa: S608
+        events = [as_told(dict(zip(EVENTS.names, row, strict=True))) for row in rows]
+        return told == {one["event_id"]: list(json.loads(as_json(one)).values()) for one in events}
+
     def _is_on_topic(self) -> bool:
         sent: dict[bytes, list[bytes]] = {}
         for record in self._mixture.taken:
             sent.setdefault(record.key, []).append(record.value)
         found: dict[bytes, list[bytes]] = {}
-        for held in newest(self._settings, len(self._mixture.taken) + 1):
+        for held in newest(self._settings, "first", len(self._mixture.taken) + 1):
             found.setdefault(held.key or b"", []).append(held.value or b"")
         return sent == found
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from meterwatch import instance
-from meterwatch.storage import models
+from meterwatch.storage import models, outbox
 from meterwatch.storage.migrate import APPLICATION_ID, database_path
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def restore(settings: Settings, file: Path) -> list[Path]:
         if registry.exists():
             _check_same(parts.pop(REGISTRY), registry)
             _remove(parts.pop(ARTIFACTS))
+        with closing(sqlite3.connect(parts[DATABASE])) as db, db:
+            outbox.restored(db)
         made = [name for name in places if name in parts and parts[name].exists()]
         for name in made:
             if places[name].exists():

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="The broker's address.")
     kafka_topic: str = Field("first", pattern=r"^[a-zA-Z0-9._-]{1,249}$", description="The topic of the readings.")
     kafka_security: Path | None = Field(None, description="A file of librdkafka properties for TLS and SASL.")
+    kafka_events_topic: str = Field(
+        "meterwatch.events",
+        pattern=r"^[a-zA-Z0-9._-]{0,249}$",
+        description="The topic that is told of events opened, updated and closed; empty for none.",
+    )
     mlflow_tracking_uri: str = Field("sqlite:///mlruns/mlflow.db", description="Runs and the model registry.")
     model_name: str = Field("meterwatch", min_length=1, description="The registered model that is served.")
     service_url: str = Field(
@@ -65,11 +70,16 @@ class Settings(BaseSettings):
     energy_price: float = Field(
         0.25, ge=0, allow_inf_nan=False, description="Price of a kWh, for the cost of an event."
     )
-    webhook_url: str = Field("", description="Where events are posted; empty for nowhere.")
+    webhook_url: str = Field(
+        "", repr=False, description="Where events opened, updated and closed are posted; empty for nowhere."
+    )
+    webhook_secret_file: Path | None = Field(
+        None, description="The secret that signs them, base64 of 24 to 64 bytes; required with WEBHOOK_URL."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people or for machines.")
 
-    @field_validator("run_dir", "kafka_security", "api_keys_file", mode="before")
+    @field_validator("run_dir", "kafka_security", "api_keys_file", "webhook_secret_file", mode="before")
     @classmethod
     def _home_is_known(cls, value: str | Path | None) -> Path | None:
         return Path(value).expanduser() if value else None  # a `.env` file is read by no shell
@@ -109,6 +119,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would be open to others; set {PREFIX}API_KEYS_FILE, or use 127.0.0.1"
             )
+        if self.webhook_url and not _ADDRESS.match(self.webhook_url):
+            raise ValueError(f"{PREFIX}WEBHOOK_URL is not of the form https://HOST/PATH")
+        if self.webhook_url and self.webhook_secret_file is None:
+            raise ValueError(
+                f"{PREFIX}WEBHOOK_URL needs {PREFIX}WEBHOOK_SECRET_FILE, or anybody could post in our name; "
+                "make one: openssl rand -base64 32 > FILE"
+            )
+        if self.kafka_events_topic == self.kafka_topic:
+            raise ValueError(f"{PREFIX}KAFKA_EVENTS_TOPIC and {PREFIX}KAFKA_TOPIC are both {self.kafka_topic}")
         if self.stream_metrics_port == self.port:
             raise ValueError(f"{PREFIX}STREAM_METRICS_PORT and {PREFIX}PORT are both {self.port}; choose two ports")
         return self
@@ -173,7 +192,7 @@ def _check_name(place: str, name: str, value: str | None) -> None:
         known = [PREFIX + known.upper() for known in Settings.model_fields]
         near = difflib.get_close_matches(name, known, n=1)
         raise SettingsError(f"{place}unknown setting {name}" + (f"; did you mean {near[0]}?" if near else ""))
-    if not value and field.default not in ("", None):
+    if not value and field.default not in ("", None) and field is not Settings.model_fields["kafka_events_topic"]:
         raise SettingsError(f"{place}{name} is empty; give it a value or remove it (default: {field.default})")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meterwatch.kafka import client_config
 from meterwatch.processes import processes
-from meterwatch.storage import models, queries
+from meterwatch.storage import models, outbox, queries
 
 if TYPE_CHECKING:
     from meterwatch.kafka import Topic
@@ -27,7 +27,8 @@ def status(settings: Settings) -> dict[str, Any]:
     Returns:
         `lag` (records on the topic that the ledger has not accounted for), the ledger's counts, `events`, `anomalous`,
         `newest_at`, `model_version` (the champion), `partitions` with how far each is read, whether broker and service
-        answer, `replicas` with the model that judges at each address, and `processes` with their ids.
+        answer, `replicas` with the model that judges at each address, `alerts` (for each receiver how many changes of
+        events `waiting` to be told, and the last `fault`), and `processes` with their ids.
     """
     from streaming.accounts import counts, progress
 
@@ -35,6 +36,7 @@ def status(settings: Settings) -> dict[str, Any]:
     champion, judging = models.champion(settings), _judging(settings)
     with queries.reading(settings) as db:
         newest_at = queries.newest_at(db)
+        alerts = outbox.standing(db)
     return {
         "run_dir": str(settings.run_dir),
         "broker": "answers" if topic is not None else "away",
@@ -45,6 +47,7 @@ def status(settings: Settings) -> dict[str, Any]:
         **counts(settings, topic),
         "newest_at": newest_at,
         "retention_days": settings.retention_days,
+        "alerts": alerts,
         "partitions": progress(settings, topic),
         "processes": [{"name": part.name, "id": part.pid} for part in processes(settings)],
     }

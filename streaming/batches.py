@@ -55,11 +55,12 @@ class Batches:
         keep_s: how long a meter's readings are kept, counted from its newest; 0: for ever.
         read: makes RECORDS of what Spark hands over.
         at_once: requests that the service is sent at once.
+        told: of each commit that changes events.
     """
 
     def __init__(
         self, store: MeterStore, ask: Score, topic: Topic, offsets: dict[int, int], keep_s: int = 0,
-        read: Read = lambda records: records, at_once: int = AT_ONCE,
+        read: Read = lambda records: records, at_once: int = AT_ONCE, told: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._store = store
         self._ask = ask
@@ -70,6 +71,7 @@ class Batches:
         self._waiting = sum(row["held"] for row in ledger if row["topic_id"] == topic.topic_id)  # once all is written
         self._read = read
         self._at_once = at_once
+        self._told = told
         self._judges, self._writes = (ThreadPoolExecutor(1, name) for name in ("judge", "write"))
         self._judging: Future[None] | None = None  # the newest batch
         self._writing: Future[None] | None = None  # the newest one that is judged
@@ -158,6 +160,8 @@ class Batches:
                 self._store.commit(batch)
             self.offsets.update({advance.partition: advance.next_offset for advance in batch.advances})
             self.metrics.committed(batch, time.monotonic() - began, waiting)
+            if batch.events.num_rows:
+                self._told()
             self.prune(1 + 2 * batch.readings.num_rows // ROWS)  # no slower than the table grows
 
     def _batch(self, records: pa.Table) -> Batch:

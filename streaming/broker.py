@@ -111,7 +111,7 @@ class Broker:
             with suppress(processes.RunningError):  # another process was first
                 self._launch(host, port, os.getpid() if supervised else 0)
         if self._came_up(told):
-            topics.ensure(self._settings)
+            topics.ensure(self._settings, self._settings.kafka_topic)
         return self.status()
 
     def stop(self) -> bool:

@@ -51,6 +51,11 @@ class StreamMetrics:
             "meterwatch_model_info", "The model of the newest verdict.", ["version"], registry=self.registry
         )
 
+        self._alerts = Counter(
+            "meterwatch_alerts", "Changes of events that were told, and tries in vain.", ["receiver", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+
     def serve(self, port: int) -> None:
         """Answer scrapes on loopback."""
         start_http_server(port, addr=HOST, registry=self.registry)
@@ -70,6 +75,14 @@ class StreamMetrics:
             self._newest.set(max(self._newest._value.get(), batch.readings["at"].to_numpy().max()))  # noqa: SLF001
             self._model.clear()
             self._model.labels(batch.verdicts["model_version"][-1].as_py()).set(1)
+
+    def told(self, receiver: str, changes: int) -> None:
+        """Count changes of events that were acknowledged."""
+        self._alerts.labels(receiver, "told").inc(changes)
+
+    def untold(self, receiver: str) -> None:
+        """Count a try in vain."""
+        self._alerts.labels(receiver, "failed").inc()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

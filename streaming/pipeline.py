@@ -28,6 +28,7 @@ from meterwatch.settings import PREFIX
 from meterwatch.storage.meters import MeterStore
 from meterwatch.storage.migrate import database_path
 from serving.client import Client, ServiceRefused, ServiceUnavailable
+from streaming.alerts import Alerts
 from streaming.batches import Batches
 from streaming.broker import check_free
 from streaming.errors import BrokerAwayError, Stopped, StreamError
@@ -55,7 +56,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 SPARK_ENDED = (PySparkException, Py4JError, EOFError)  # a batch was read from its Java, which was killed meanwhile
 POLL = 10_000  # records that Spark's consumer gives at a time
 END_SECONDS = 8.0  # that a batch has to its end once the stream is told to end
-ONCE_SECONDS = 30.0  # that `--once` waits for the service
+ONCE_SECONDS = 30.0  # that `--once` waits for the service, and for those who are told of events
+SOON_SECONDS = 2.0  # that who is told of events has once the stream is told to end
 
 
 def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = False) -> None:
@@ -79,6 +81,7 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
     threading.Thread(target=_end_in_time, args=(told, over), daemon=True).start()
     admin = AdminClient(client_config(settings))
     with MeterStore(database_path(settings.database_url)) as store:
+        alerts = Alerts(settings)
         try:
             topic = _topic(settings, admin, stop, once=once)
             offsets = starting_offsets(
@@ -87,18 +90,21 @@ def run(settings: Settings, *, once: bool = False, accept_new_topic: bool = Fals
             keep_s = settings.retention_days * DAY
             read = _reader(settings, topic, lambda: _topic(settings, admin, stop, once=once))
             ask, at_once = _patient(settings, stop, once=once), AT_ONCE * len(settings.service_urls)
-            batches = Batches(store, ask, topic, offsets, keep_s, read, at_once)
+            batches = Batches(store, ask, topic, offsets, keep_s, read, at_once, alerts.wake)
             for _ in batches.settle():
                 beat(settings, STREAM)
             if settings.stream_metrics_port:
                 check_free(HOST, settings.stream_metrics_port, "the stream's metrics", f"{PREFIX}STREAM_METRICS_PORT")
                 batches.metrics.serve(settings.stream_metrics_port)
+            alerts.start(batches.metrics)
             with _spark(settings) as session:
                 listen()  # Spark sets a handler of its own
                 if not stop.is_set():
                     _read(session, settings, topic, batches, stop, once=once)
         except Stopped:
             LOG.info("stopped before a batch began")
+        finally:
+            alerts.close(ONCE_SECONDS if once else SOON_SECONDS)
     over.set()
 
 

@@ -28,24 +28,25 @@ class Record(NamedTuple):
     value: bytes | None
 
 
-def newest(settings: Settings, count: int) -> list[Record]:
+def newest(settings: Settings, topic: str, count: int) -> list[Record]:
     """The newest records of each partition, oldest first.
 
     Args:
-        settings: broker and topic.
+        settings: where the broker is.
+        topic: that is looked at.
         count: of each partition at most so many.
 
     Raises:
         StreamError: no broker, no such topic, or it stopped answering.
     """
     config = client_config(settings)
-    ends = describe(config, settings.kafka_topic).ends
+    ends = describe(config, topic).ends
     places = {number: max(first, end - count) for number, (first, end) in ends.items() if end > first}
     wanted = sum(ends[number][1] - begin for number, begin in places.items())
     consumer = Consumer({**config, **CONSUMER, "group.id": "meterwatch-looking"})
     found: list[Record] = []
     try:
-        consumer.assign([TopicPartition(settings.kafka_topic, number, begin) for number, begin in places.items()])
+        consumer.assign([TopicPartition(topic, number, begin) for number, begin in places.items()])
         while len(found) < wanted:
             messages = consumer.consume(wanted - len(found), timeout=PATIENCE)
             if not messages:
@@ -54,7 +55,7 @@ def newest(settings: Settings, count: int) -> list[Record]:
                 )
             for message in messages:
                 if (error := message.error()) is not None:
-                    raise StreamError(f"topic {settings.kafka_topic!r}: {error.str()}")
+                    raise StreamError(f"topic {topic!r}: {error.str()}")
                 found.append(_record(message))
     finally:
         consumer.close()

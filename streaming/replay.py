@@ -92,7 +92,7 @@ class Replay:
     def __init__(
         self, settings: Settings, rate: float | None = None, at_once: int = 0, *, gives_up: bool = True
     ) -> None:
-        topics.ensure(settings)
+        topics.ensure(settings, settings.kafka_topic)
         self._topic = settings.kafka_topic
         self._rate = rate
         self._at_once = at_once

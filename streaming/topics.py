@@ -1,4 +1,4 @@
-"""The topic of the readings."""
+"""Topics: of the readings, and of what becomes of events."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ TIMEOUT = 10.0
 TURN = 0.05
 
 
-def ensure(settings: Settings) -> None:
-    """Make the topic where it is not there yet, and wait until it is there.
+def ensure(settings: Settings, name: str) -> None:
+    """Make a topic where it is not there yet, and wait until it is there.
 
     Raises:
         BrokerAwayError: no broker answers, or it refuses.
     """
-    where = f"topic {settings.kafka_topic!r} at {settings.kafka_bootstrap_servers}"
+    where = f"topic {name!r} at {settings.kafka_bootstrap_servers}"
     if is_away(settings.kafka_bootstrap_servers):
         raise BrokerAwayError(f"{where}: nobody answers; {AWAY}")
     admin = AdminClient(client_config(settings))
-    topic = NewTopic(settings.kafka_topic, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})
+    topic = NewTopic(name, PARTITIONS, 1, config={"max.message.bytes": str(LARGEST_RECORD)})
     deadline = time.monotonic() + TIMEOUT
     try:
-        if settings.kafka_topic in admin.list_topics(timeout=TIMEOUT).topics:
+        if name in admin.list_topics(timeout=TIMEOUT).topics:
             return
-        admin.create_topics([topic], request_timeout=TIMEOUT)[settings.kafka_topic].result()
-        while settings.kafka_topic not in admin.list_topics(timeout=TIMEOUT).topics and time.monotonic() < deadline:
+        admin.create_topics([topic], request_timeout=TIMEOUT)[name].result()
+        while name not in admin.list_topics(timeout=TIMEOUT).topics and time.monotonic() < deadline:
             time.sleep(TURN)
     except KafkaException as error:
         fault: KafkaError = error.args[0]

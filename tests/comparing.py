@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 # When something was written is not part of an answer, nor where a batch began; everything else of every table is.
 WALL_CLOCK = {"schema_version": {"applied_at"}, "sent_again": {"sent_at"}}
-BATCHES = {"state_snapshots"}  # a meter's state before the first batch of a week
+BATCHES = {
+    "state_snapshots",  # a meter's state before the first batch of a week
+    "outbox",  # an open event changes with each batch that has a reading of it; the last change is the row of `events`
+    "outbox_readers",  # how many of them were told so far
+}
 
 
 class Compared(NamedTuple):

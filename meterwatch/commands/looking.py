@@ -35,7 +35,9 @@ def status(as_json: Json = False) -> None:
     asked = found.pop("replicas")
     replicas = {f"service at {one['url']}": f"model {one['model_version']}" if one["model_version"] else "away"
                 for one in asked if len(asked) > 1}  # fmt: skip
-    told = {**found, **replicas, **parts, "processes": processes or None}
+    alerts = {f"alerts to the {name}": f"{one['waiting']:,} wait" + (f": {one['fault']}" if one["fault"] else "")
+              for name, one in found.pop("alerts").items()}  # fmt: skip
+    told = {**found, **replicas, **parts, **alerts, "processes": processes or None}
     rows = [{"what": name.replace("_", " "), "value": value} for name, value in told.items()]
     print_table(rows, {"what": "", "value": ""}, "")
 

@@ -180,13 +180,16 @@ def topic(as_json: Json = False) -> None:
 @broker.command()
 def records(
     last: Annotated[int, typer.Option(min=1, help="Of each partition so many.")] = 5,
+    events: Annotated[bool, typer.Option("--events", help="Of the topic that is told of events.")] = False,
     as_json: Json = False,
 ) -> None:
     """The newest records of the topic, as they are."""
     from meterwatch.settings import load
     from streaming.records import newest
 
-    rows = [{**record._asdict(), "at": told_time(record.at)} for record in newest(load(), last)]
+    settings = load()
+    topic = settings.kafka_events_topic if events else settings.kafka_topic
+    rows = [{**record._asdict(), "at": told_time(record.at)} for record in newest(settings, topic, last)]
     if as_json:
         print_json(rows)
         return

@@ -61,7 +61,8 @@ class MeterStore:
         3. Readings.
         4. Verdicts, one a reading.
         5. Rollups: add to the hours and days.
-        6. Events: the newest standing replaces the older one; a label that was given before learns the end.
+        6. Events: the newest standing replaces the older one, by triggers into the outbox too; a label that was given
+           before learns the end.
         7. States, and the profiles that changed; before that, snapshots of what the states were.
         8. Rejected records, and those that wait to be put in order.
         9. Offsets: advance the ledger.

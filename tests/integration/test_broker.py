@@ -48,7 +48,7 @@ def command(settings: Settings, *words: str) -> subprocess.Popen[str]:
 
 
 def values(settings: Settings) -> list[bytes | None]:
-    return [record.value for record in newest(settings, 10_000)]
+    return [record.value for record in newest(settings, settings.kafka_topic, 10_000)]
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def settings(instance: Instance, request: pytest.FixtureRequest) -> Settings:
 
 def stored(settings: Settings) -> list[tuple[bytes | None, bytes | None]]:
     """Keys and values on the topic, in its order."""
-    return [(record.key, record.value) for record in newest(settings, 10**6)]
+    return [(record.key, record.value) for record in newest(settings, settings.kafka_topic, 10**6)]
 
 
 def values(settings: Settings) -> list[bytes | None]:
@@ -132,7 +132,7 @@ def test_a_key_is_on_java_s_partition(settings: Settings) -> None:
     admin.create_topics([NewTopic(settings.kafka_topic, 8, 1)])[settings.kafka_topic].result()
     keys = [b"default", b"\xc3\xa9", *(f"meter {k}".encode() for k in range(200))]
     assert Replay(settings).run([Record(key, key) for key in keys]).acknowledged == len(keys)
-    found = {record.key: record.partition for record in newest(settings, 1000)}
+    found = {record.key: record.partition for record in newest(settings, settings.kafka_topic, 1000)}
     assert found == {key: (murmur2(key) & 0x7FFFFFFF) % 8 for key in keys}
     assert len(set(found.values())) == 8
 

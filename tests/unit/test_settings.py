@@ -87,6 +87,25 @@ def test_an_empty_value_is_refused_where_it_means_nothing(monkeypatch: pytest.Mo
         load()
 
 
+def test_a_webhook_needs_a_secret_and_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERWATCH_WEBHOOK_URL", "https://example.com/hooks/7?a=b")
+    with pytest.raises(SettingsError, match="needs METERWATCH_WEBHOOK_SECRET_FILE"):
+        load()
+    monkeypatch.setenv("METERWATCH_WEBHOOK_SECRET_FILE", "secret")
+    assert load().webhook_secret_file == Path("secret")
+    monkeypatch.setenv("METERWATCH_WEBHOOK_URL", "example.com/hooks/7")
+    with pytest.raises(SettingsError, match="METERWATCH_WEBHOOK_URL is not of the form"):
+        load()
+
+
+def test_events_may_go_to_no_topic_but_not_to_that_of_the_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERWATCH_KAFKA_EVENTS_TOPIC", "")
+    assert load().kafka_events_topic == ""
+    monkeypatch.setenv("METERWATCH_KAFKA_EVENTS_TOPIC", "first")
+    with pytest.raises(SettingsError, match="METERWATCH_KAFKA_TOPIC are both first"):
+        load()
+
+
 @pytest.mark.parametrize("name", ["DATABASE_URL", "SERVICE_URL", "WEBHOOK_URL", "KAFKA_SECURITY", "API_KEYS_FILE"])
 def test_an_empty_value_is_the_default_where_that_is_empty(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     expected = load()
