@@ -111,7 +111,8 @@ class Broker:
             with suppress(processes.RunningError):  # another process was first
                 self._launch(host, port, os.getpid() if supervised else 0)
         if self._came_up(told):
-            topics.ensure(self._settings, self._settings.kafka_topic)
+            for name in filter(None, (self._settings.kafka_topic, self._settings.kafka_events_topic)):
+                topics.ensure(self._settings, name)
         return self.status()
 
     def stop(self) -> bool:

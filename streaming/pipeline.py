@@ -32,6 +32,7 @@ from streaming.alerts import Alerts
 from streaming.batches import Batches
 from streaming.broker import check_free
 from streaming.errors import BrokerAwayError, Stopped, StreamError
+from streaming.group import Group
 from streaming.jars import CONNECTOR, jars
 from streaming.ledger import EARLIEST, describe, starting_offsets
 from streaming.metrics import HOST
@@ -232,11 +233,13 @@ def _read(
     else:
         writer = writer.trigger(processingTime=f"{settings.trigger_seconds} seconds")
     LOG.info("reading topic %s (id %s) from %s", topic.name, topic.topic_id, begin)
+    group = Group(AdminClient(client_config(settings)), topic.name)
     try:
         query = writer.start()
         while not stop.wait(0.2) and not batches.ending and query.isActive:  # Spark answers: it is alive
             beat(settings, STREAM)
             batches.metrics.lag(_lag(query, batches, topic))
+            group.tell(batches.offsets)
             batches.tidy()
         while once and not stop.is_set() and not batches.ending and (batches.is_busy() or batches.tidy()):
             beat(settings, STREAM)
@@ -254,6 +257,7 @@ def _read(
     finally:
         stop.set()
         batches.close()
+        group.close(batches.offsets)
 
 
 def _lag(query: StreamingQuery, batches: Batches, topic: Topic) -> dict[int, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from meterwatch.settings import Settings
 
 SECONDS = 10.0  # for one try
+LONGEST_PAUSE = 3600.0  # seconds that a Retry-After is followed
 MARK = "whsec_"  # begins a secret, where somebody likes to see what it is
 LEAST, MOST = 24, 64  # bytes of a secret
 MAKE = "make one: openssl rand -base64 32"
@@ -57,7 +58,10 @@ class Webhook:
             raise UntoldError(f"{where}: {error or type(error).__name__}") from error
         if not response.is_success:
             pause = response.headers.get("Retry-After", "")
-            raise UntoldError(f"{where} answers {response.status_code}", float(pause) if pause.isdigit() else 0.0)
+            raise UntoldError(
+                f"{where} answers {response.status_code}",
+                min(float(pause), LONGEST_PAUSE) if pause.isdecimal() else 0.0,
+            )
 
 
 def signed(key: bytes, delivery: str, now: float, body: bytes) -> dict[str, str]:

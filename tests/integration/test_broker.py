@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from meterwatch import processes
 from meterwatch.processes import running
@@ -19,6 +22,7 @@ from meterwatch.settings import Settings
 from streaming import broker
 from streaming.broker import Broker, check_free
 from streaming.errors import StreamError
+from streaming.group import GROUP, Group
 from streaming.ledger import describe
 from streaming.lines import Record
 from streaming.records import newest
@@ -122,6 +126,32 @@ def test_it_listens_on_loopback_alone(settings: Settings) -> None:
     ]
     assert int(settings.kafka_bootstrap_servers.rpartition(":")[2]) in [address.port for address in listening]
     assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+
+
+def test_topic_tools_see_how_far_the_ledger_is(settings: Settings) -> None:
+    Broker(settings).start()
+    admin = AdminClient(config(settings))
+    group = Group(admin, "first")
+
+    def offset() -> int | None:
+        group.tell({0: 3})  # again where it failed, as while the coordinator is being loaded
+        with suppress(KafkaException):
+            return found()
+        return None
+
+    def found() -> int:
+        told = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP)])[GROUP].result()
+        return next((place.offset for place in told.topic_partitions), -1)
+
+    wait_for("the group to be there", lambda: offset() == 3)
+    group.close({0: 5})
+    wait_for("the group to follow", lambda: found() == 5)
+
+
+def test_who_tells_a_broker_that_is_away_does_not_wait(tmp_path: Path) -> None:
+    group = Group(AdminClient(config(settings_at(tmp_path))), "first")
+    group.tell({0: 3})
+    group.close({0: 5})
 
 
 def test_a_misspelt_topic_is_not_made(settings: Settings) -> None:

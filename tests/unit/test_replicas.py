@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving import replicas
@@ -72,7 +72,9 @@ class Town:
         return httpx.Response(ANSWERS[kind], content=orjson.dumps({"kind": kind}))
 
 
+@settings(deadline=None)
 @given(st.lists(KINDS, min_size=1, max_size=5), st.lists(st.floats(0, 40), max_size=8))
+@example(["sound", "hangs"], [])
 def test_whoever_is_sound_answers_whatever_the_others_do(kinds: list[str], pauses: list[float]) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
@@ -93,6 +95,7 @@ def test_whoever_is_sound_answers_whatever_the_others_do(kinds: list[str], pause
             assert max([*scored.values(), *looked.values()]) == 1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5), st.integers(1, 4))
 def test_those_that_are_well_take_turns(count: int, rounds: int) -> None:
     town = Town(["sound"] * count, Clock())
