@@ -11,7 +11,7 @@ import numpy as np
 
 from meterwatch.detection import slots as code
 from meterwatch.detection.catalogue import STATISTICS
-from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
+from meterwatch.detection.params import HISTORY, HOT, PAST, SLOTS_A_DAY
 from meterwatch.detection.slots import LENGTHS
 from meterwatch.detection.statistics import DAYS, WEEKS, Window
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from meterwatch.detection.alarms import Scored
     from meterwatch.detection.catalogue import Statistic
+    from meterwatch.detection.memory import Memory
 
 HOUR, DAY = 3600, 86_400
 SLOT = 900
@@ -265,6 +266,39 @@ def usual(window: Laid, m: int, slot: int, lags: Iterable[int]) -> tuple[float, 
         if place < HISTORY and window.usable(m, place) and window.codes[code.MEAN][m, place] != code.MISSING:
             values.append(float(code.decode(window.codes[code.MEAN][m, place])))
     return quartiles(values, 3)
+
+
+def network_inputs(memory: Memory, sent: Sequence[tuple[int, float]], k: int) -> tuple[list[list[float]], list[float]]:
+    """What the network sees of reading `k` of those `sent` (time, kW) after a meter's `memory`: past and time."""
+    hot = memory.hot[0]
+    level = max(float(hot["level"]), 1000.0)
+
+    def scaled(milliwatts: float) -> float:
+        ratio = milliwatts / (0.1 * level)
+        return math.copysign(math.log1p(abs(ratio)), ratio)
+
+    def single(*values: float) -> list[float]:
+        return np.array(values).astype(np.float32).tolist()
+
+    seen = [*zip(hot["past_at"].tolist(), hot["past_mw"].tolist(), strict=True)]
+    seen += [(at, round(kw * 1e6)) for at, kw in sent[:k]]
+    seen, cadence = seen[-PAST:], float(hot["cadence"])
+    powers = [min(max(scaled(mw), -20.0), 20.0) for _, mw in seen[1:]]
+    pauses = [math.log(min(max((b - a) / cadence, 1.0), 1000.0)) for (a, _), (b, _) in pairwise(seen)]
+    at = sent[k][0]
+    slot = at // SLOT - int(hot["day"]) * SLOTS_A_DAY - int(memory.roll_slot[0])
+    codes = [np.concatenate([one, hot["hot"][i][None]], axis=1) for i, one in enumerate(memory.series)]
+    laid = Laid(codes, memory.flag, np.array([level]))
+    found = []
+    for lags in (DAYS, WEEKS):
+        near = [lag + beside for lag in lags.tolist() for beside in (-1, 0, 1)]
+        found.append(usual(laid, 0, slot, near))
+    middles = [scaled(one[0]) if one else 0.0 for one in found]
+    spreads = [scaled(one[2]) - scaled(one[1]) if one else 0.0 for one in found]
+    hour = 2 * math.pi * (at % DAY) / DAY
+    calendar = [math.sin(hour), math.cos(hour), math.sin(2 * hour), math.cos(2 * hour), float((at // DAY + 3) % 7 >= 5)]
+    known = [float(one is not None) for one in found]
+    return [single(*powers), single(*pauses)], single(*middles, *spreads, *known, *calendar, math.log(cadence / SLOT))
 
 
 def deviations(window: Laid, m: int, slot: int) -> list[float]:

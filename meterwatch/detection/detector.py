@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from meterwatch.detection import memory as memory_module
+from meterwatch.detection.calls import Call, Rules
 from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.errors import BundleError
-from meterwatch.detection.events import closed, track
+from meterwatch.detection.events import follow
 from meterwatch.detection.forest import Trees
-from meterwatch.detection.kinds import Kinds, statistic_of
+from meterwatch.detection.kinds import Kinds
 from meterwatch.detection.memory import Memory
-from meterwatch.detection.ordering import ACCEPTED, REASONS, judge_order
+from meterwatch.detection.ordering import REASONS
 from meterwatch.detection.params import DetectorParams
-from meterwatch.detection.readings import GAP, SCORED, WARMING_UP, Observation, Readings, Verdicts
-from meterwatch.detection.rounds import Judged, Models, run_rounds
+from meterwatch.detection.readings import Observation, Readings, Verdicts
+from meterwatch.detection.rounds import Models, run_rounds
 from meterwatch.detection.sequence import SequenceModel
 from meterwatch.detection.thresholds import Tail
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from meterwatch.detection.readings import Event
     from meterwatch.detection.rounds import Trace
 
 MANIFEST = "manifest.json"
@@ -54,6 +53,7 @@ class Detector:
         self.params = params
         self.models = models
         self.bundle_hash = bundle_hash
+        self._rules = Rules.of(params, models.offset)
 
     @classmethod
     def load(cls, directory: Path) -> Detector:
@@ -111,32 +111,13 @@ class Detector:
             StateError: a state or profile is damaged, foreign or of another schema.
         """
         memory = Memory.decode(meter_ids, states, profiles)
-        n = len(readings.at)
+        expects = self.models.sequence is not None or (trace is not None and trace.want_inputs)
         with np.errstate(all="ignore"):
-            order = judge_order(memory.hot, readings, self.params)
-            accepted = np.flatnonzero(order.status == ACCEPTED)
-            judged = run_rounds(memory, self.models, self.params, readings, order.hashes, accepted, order.anew, trace)
-        threshold, merge_gap_s = self.params.threshold, self.params.merge_gap_s
-        anomalous = judged.score >= threshold
-        events: list[Event] = []
-        bounds = np.searchsorted(readings.meter[accepted], np.arange(len(meter_ids) + 1))
-        concerned = memory.hot["ev_start"] > memory_module.NEVER
-        concerned[readings.meter[accepted[anomalous]]] = True
-        new = np.flatnonzero(order.anew[accepted])
-        for m in np.flatnonzero(concerned).tolist():
-            edges = [bounds[m], *new[(new >= bounds[m]) & (new < bounds[m + 1])].tolist(), bounds[m + 1]]
-            touched: dict[str, Event] = {}
-            for begin, end in itertools.pairwise(edges):
-                part, prefix = slice(begin, end), f"{memory.digests[m].hex()}-"
-                if begin in new:  # its clock was wrong: what was open has ended
-                    touched |= {one.event_id: one for one in closed(memory.hot, m, prefix, threshold, merge_gap_s)}
-                mine = track(
-                    memory.hot, m, prefix, readings.at[accepted[part]], anomalous[part], judged.score[part],
-                    judged.why[part], judged.energy[part], threshold, merge_gap_s,
-                )  # fmt: skip
-                touched |= {one.event_id: one for one in mine}
-            events += touched.values()
-        verdicts = _verdicts(n, order.status, order.reason, accepted, judged, anomalous, threshold)
+            call = Call(self._rules, memory, readings, expects=expects)
+            run_rounds(call, self.models, self.params, trace)
+        anomalous = call.numbers[0] >= self.params.threshold
+        events = follow(call, anomalous, self.params.threshold, self.params.merge_gap_s)
+        verdicts = _verdicts(call, anomalous)
         return Observation(memory.encode_states(), memory.encode_profiles(), verdicts, events)
 
 
@@ -154,47 +135,17 @@ def seal(directory: Path, extra: dict[str, Any] | None = None) -> str:
     return bundle_hash(files)
 
 
-def _verdicts(
-    n: int,
-    order_status: NDArray[np.int8],
-    order_reason: NDArray[np.int8],
-    accepted: NDArray[np.int64],
-    judged: Judged,
-    anomalous: NDArray[np.bool_],
-    threshold: float,
-) -> Verdicts:
-    def spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = np.full(n, np.nan)
-        out[accepted] = values
-        return out
-
-    status = order_status.copy()
-    status[accepted] = judged.status
-    flags = np.zeros(n, np.bool_)
-    flags[accepted] = anomalous
-    # A reason is a few numbers until here; each distinct one becomes a text once.
-    key = np.zeros((n, 3), np.int64)  # family, number, number
-    key[:, 0] = np.where(order_reason > 0, 100 + order_reason, 0)
-    key[:, 2] = -1
-    warming, gap, scored = judged.status == WARMING_UP, judged.status == GAP, judged.status == SCORED
-    told = np.where(anomalous, 3, np.where(judged.days >= 0, 4, 0))
-    key[accepted, 0] = np.where(warming, 1, np.where(gap, 2, told))
-    told = np.where(anomalous, statistic_of(judged.why), 0)
-    key[accepted, 1] = np.where(warming, judged.left, np.where(gap, judged.absent, told))
-    key[accepted, 2] = np.where(scored, judged.days, -1)
-    code = (key[:, 0] << 48) + ((key[:, 1] + 1) << 16) + (key[:, 2] + 1)
-    distinct, first, reason = np.unique(code, return_index=True, return_inverse=True)
-    del distinct
-    reasons = tuple(_text(*key[i].tolist()) for i in first)
-    return Verdicts(
-        status, spread(judged.score), spread(np.where(scored, threshold, np.nan)), flags,
-        spread(judged.expected), spread(judged.lower), spread(judged.upper), reason.astype(np.int32), reasons,
-    )  # fmt: skip
+def _verdicts(call: Call, anomalous: NDArray[np.bool_]) -> Verdicts:
+    reason, codes = call.reasons()
+    reasons = tuple(_text(code >> 48, (code >> 16 & 0xFFFFFFFF) - 1, (code & 0xFFFF) - 1) for code in codes)
+    score, threshold, expected, lower, upper = call.numbers
+    status = call.facts[0].astype(np.int8)
+    return Verdicts(status, score, threshold, anomalous, expected, lower, upper, reason, reasons)
 
 
 def _text(family: int, number: int, days: int) -> str:
     short = f"short history ({days} days)" if days >= 0 else ""
-    if family > 100:  # noqa: PLR2004 - see the keys above
+    if family > 100:  # noqa: PLR2004 - see the families above
         return REASONS[family - 101]
     if family == 1:
         return f"{number:,} more readings with power are needed"

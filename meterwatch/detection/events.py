@@ -7,16 +7,19 @@ anomalous reading, in whole joules, so that it is the same however the stream is
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from meterwatch.detection.kinds import words
 from meterwatch.detection.memory import NEVER
-from meterwatch.detection.readings import Event
+from meterwatch.detection.readings import LATE, Event
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from meterwatch.detection.calls import Call
 
     Ints = NDArray[np.int64]
 
@@ -28,6 +31,40 @@ def severity(excess: float) -> float:
     return round(100.0 * (1.0 - float(0.5 ** max(excess, 0.0))), 3)
 
 
+def follow(call: Call, anomalous: NDArray[np.bool_], threshold: float, gap_s: int) -> list[Event]:
+    """Follow the call's meters and answer the events that they touched, in order of meter and start.
+
+    Args:
+        call: whose readings have been judged.
+        anomalous: (readings,) at or above the threshold.
+        threshold: what severity is counted from.
+        gap_s: anomalous readings closer than this are one event.
+    """
+    hot, out = call.memory.hot, list[Event]()
+    concerned = hot["ev_start"] > NEVER
+    if not anomalous.any() and not concerned.any():
+        return out
+    concerned[call.readings.meter[anomalous]] = True
+    status, _, anew, _, why, energy, *_ = call.facts
+    for m in np.flatnonzero(concerned).tolist():
+        begin, end = call.turns[1, m - 1] if m else 0, call.turns[1, m]
+        accepted = begin + np.flatnonzero(status[begin:end] < LATE)
+        edges = [0, *np.flatnonzero(anew[accepted]).tolist(), len(accepted)]
+        touched: dict[str, Event] = {}
+        prefix = f"{call.memory.digests[m].hex()}-"
+        for first, last in itertools.pairwise(edges):
+            mine = accepted[first:last]
+            if len(mine) and anew[mine[0]]:  # its clock was wrong: what was open has ended
+                touched |= {one.event_id: one for one in closed(hot, m, prefix, threshold, gap_s)}
+            told = track(
+                hot, m, prefix, call.readings.at[mine], anomalous[mine], call.numbers[0, mine], why[mine],
+                energy[mine], threshold, gap_s,
+            )  # fmt: skip
+            touched |= {one.event_id: one for one in told}
+        out += touched.values()
+    return out
+
+
 def track(
     hot: NDArray[np.void],
     m: int,
@@ -35,7 +72,7 @@ def track(
     at: Ints,
     anomalous: NDArray[np.bool_],
     score: NDArray[np.float64],
-    why: NDArray[np.int16],
+    why: Ints,
     energy: Ints,
     threshold: float,
     gap_s: int,
@@ -95,6 +132,6 @@ def closed(hot: NDArray[np.void], m: int, event_prefix: str, threshold: float, g
     after = hot["ev_last"][m : m + 1] + gap_s
     nothing = np.zeros(1, np.int64)
     return track(
-        hot, m, event_prefix, after, np.zeros(1, np.bool_), np.full(1, np.nan), nothing.astype(np.int16), nothing,
+        hot, m, event_prefix, after, np.zeros(1, np.bool_), np.full(1, np.nan), nothing, nothing,
         threshold, gap_s,
     )  # fmt: skip

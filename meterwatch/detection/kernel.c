@@ -3,9 +3,7 @@
 Plain C, no Python in it; `kernel.py` calls it and says what is what. Every sum is of whole numbers and every other
 number comes of the same operations in the same order, so that a slot has the same bits alone and in company. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "record.h"
 
 enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
 
@@ -16,28 +14,7 @@ enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
 #define WIDE
 #endif
 
-#define MISSING (-32768)
 #define MOST 64 /* lags of a look-up, and values in a context, at most */
-
-typedef struct { /* one number of the trailing window of a series */
-    int32_t series, how, window, log;
-} Measure;
-
-typedef struct { /* what does not change from call to call */
-    int32_t series, hot, history, width, mean, min, slots_a_day, longest; /* width: slots of all series */
-    int32_t measures, lags, days, weeks;             /* lags: 0, then rising; days and weeks are some of them */
-    const int32_t *lengths, *offset, *lag, *of_days, *of_weeks;
-    const Measure *measure;
-    const int64_t *decoded; /* a code's value by its 16 bits */
-} Plan;
-
-typedef struct { /* meters as the detector remembers them */
-    const int16_t *slots; /* (meters of the call, lengths of all series) */
-    const uint8_t *flag;  /* (meters of the call, history) */
-    const int64_t *rows;  /* the meters' places in these */
-    const char *hot;      /* their records' slots since the profile changed, (series, hot) each */
-    int64_t stride;       /* bytes from one record to the next */
-} Meters;
 
 typedef struct { /* one meter's series, history and hot slots joined, and running sums where they are looked at */
     int16_t *code;
@@ -55,7 +32,7 @@ static const int16_t *past(const Plan *plan, const Meters *meters, int64_t m, in
 }
 
 /* Whether so many of the last 28 days' slots are flagged that they are the new normal. */
-static int accepted(const Plan *plan, const uint8_t *flag, int days) {
+int mw_accepted(const Plan *plan, const uint8_t *flag, int days) {
     int sum = 0;
     for (int i = plan->history - 28 * plan->slots_a_day; i < plan->history; i++) sum += flag[i];
     return sum >= days * plan->slots_a_day;
@@ -87,30 +64,23 @@ static void pick(const double *rows, int lanes, int n, double out[4]) {
     for (int k = 0; k < 4; k++) out[k] = rows[(int64_t)of[k] * lanes];
 }
 
-/* What mean power is usual at `slot[i]` of meter `m[i]`: (3, 2, n), days then weeks, NaN where unknown. */
-void mw_slot_context(const Plan *plan, const Meters *meters, int days, int64_t n, const int64_t *m,
-                     const int64_t *slot, double *out) {
-    int64_t known = -1;
-    int all = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const int16_t *codes = past(plan, meters, m[i], plan->mean);
-        const uint8_t *flag = meters->flag + meters->rows[m[i]] * plan->history;
-        if (m[i] != known) all = accepted(plan, flag, days), known = m[i];
-        for (int part = 0; part < 2; part++) {
-            const int32_t *places = part ? plan->of_weeks : plan->of_days;
-            double values[MOST], found[4] = {NAN, NAN, NAN, NAN};
-            int count = 0;
-            for (int l = 0; l < (part ? plan->weeks : plan->days); l++)
-                for (int beside = -1; beside <= 1; beside++) {
-                    int64_t place = plan->history + slot[i] + beside - plan->lag[places[l]];
-                    if (place >= plan->history || codes[place] == MISSING || (flag[place] && !all)) continue;
-                    values[count++] = (double)plan->decoded[(uint16_t)codes[place]];
-                }
-            if (count >= 3) sort(values, count, 1), pick(values, 1, count, found);
-            out[part * n + i] = (found[0] + found[1]) / 2;
-            out[(2 + part) * n + i] = found[2];
-            out[(4 + part) * n + i] = found[3];
-        }
+/* What mean power is usual at a slot of a meter: median, lower and upper quartile, (3, 2), days then weeks, NaN where
+   unknown. Of the meter: the codes of its mean power and its flags, and whether what is flagged is the new normal. */
+void mw_context(const Plan *plan, const int16_t *codes, const uint8_t *flag, int all, int64_t slot, double out[6]) {
+    for (int part = 0; part < 2; part++) {
+        const int32_t *places = part ? plan->of_weeks : plan->of_days;
+        double values[MOST], found[4] = {NAN, NAN, NAN, NAN};
+        int count = 0;
+        for (int l = 0; l < (part ? plan->weeks : plan->days); l++)
+            for (int beside = -1; beside <= 1; beside++) {
+                int64_t place = plan->history + slot + beside - plan->lag[places[l]];
+                if (place >= plan->history || codes[place] == MISSING || (flag[place] && !all)) continue;
+                values[count++] = (double)plan->decoded[(uint16_t)codes[place]];
+            }
+        if (count >= 3) sort(values, count, 1), pick(values, 1, count, found);
+        out[part] = (found[0] + found[1]) / 2;
+        out[2 + part] = found[2];
+        out[4 + part] = found[3];
     }
 }
 
@@ -292,7 +262,7 @@ void mw_measures(const Plan *plan, const Meters *meters, int days, const double 
         for (int64_t i = from; i < to; i++) memset(wanted + slot[i] - lowest, 1, 3);
         const uint8_t *flag = meters->flag + meters->rows[m[from]] * plan->history;
         const double *mine = unit + m[from] * lanes;
-        int all = accepted(plan, flag, days);
+        int all = mw_accepted(plan, flag, days);
         Stretches at;
         stretch(plan, lowest, highest, &at);
         for (int k = 0; k < plan->series; k++) join(plan, meters, m[from], k, &at, &laid[k]);

@@ -63,29 +63,13 @@ class Kernel:
         lags = np.unique(np.concatenate([[0], days, weeks]))
         numbers = (LENGTHS, OFFSETS, lags, np.searchsorted(lags, days), np.searchsorted(lags, weeks))
         self._kept = [np.asarray(one, np.int32) for one in numbers], VALUES  # as long as the plan points to them
-        self._plan = _Plan(
+        self.plan = _Plan(
             len(LENGTHS), HOT, HISTORY, WIDTH, MEAN, MIN, SLOTS_A_DAY, max(row.window for row in rows),
             len(rows), len(lags), len(days), len(weeks),
             *(one.ctypes.data for one in self._kept[0]), (_Measure * len(rows))(*rows), VALUES.ctypes.data,
         )  # fmt: skip
         self._least = least
         self._scratch = threading.local()
-
-    def slot_context(self, window: Window, m: Ints, slot: Ints) -> Floats:
-        """Median, lower and upper quartile of mean power around hot slots `slot` of meters `m`, (3, 2, n) in mW.
-
-        Days, then weeks before; NaN where unknown.
-        """
-        out = np.empty((3, 2, len(m)))
-        LIBRARY.mw_slot_context(*self._of(window), *_places(m, slot), pointer(out))
-        return out
-
-    def levels(self, slots: Slots, flag: NDArray[np.uint8], rows: Ints, hot: Slots) -> Ints:
-        """The mean size of meters' known slots, (m,) in mW, 0 where none is known; arguments as in `Window`."""
-        out = np.empty(len(rows), np.int64)
-        meters = _meters(slots, flag, rows, hot)
-        LIBRARY.mw_levels(ctypes.byref(self._plan), ctypes.byref(meters), ctypes.c_int64(len(out)), pointer(out))
-        return out
 
     def measures(self, window: Window, unit: Floats, m: Ints, slot: Ints) -> tuple[Floats, Floats]:
         """Every measure at hot slots `slot` of meters `m` (never falling), and its contexts.
@@ -114,7 +98,7 @@ class Kernel:
 
     def _of(self, window: Window) -> tuple[object, object, int]:
         meters = _meters(window.slots, window.flag, window.rows, window.hot)
-        return ctypes.byref(self._plan), ctypes.byref(meters), window.acceptance_days
+        return ctypes.byref(self.plan), ctypes.byref(meters), window.acceptance_days
 
 
 def _meters(slots: Slots, flag: NDArray[np.uint8], rows: Ints, hot: Slots) -> _Meters:

@@ -58,12 +58,6 @@ def statistic_of(why: Whys) -> Whys:
     return place
 
 
-def is_known(why: Whys) -> NDArray[np.bool_]:
-    """Whether both are ones that there are."""
-    statistic = statistic_of(why)
-    return (statistic < len(STATISTICS)) & (kind_of(why) <= len(WORDS))
-
-
 def kind_of(why: Whys) -> Whys:
     """The kind's place from 1, 0 where there is none."""
     place: Whys = np.maximum(why >> 8, 0).astype(np.int16)

@@ -7,6 +7,7 @@ number, the meter they belong to, and a digest; `decode(encode(x)) == x` to the 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.errors import StateError
-from meterwatch.detection.kinds import is_known
-from meterwatch.detection.novelty import HOUR_S, HOURS, NOTHING
-from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SLOT_S, SLOTS_A_DAY
-from meterwatch.detection.profiles import pack, unpack
-from meterwatch.detection.slots import COARSE, FINE, LENGTHS, MISSING, OFFSETS, SERIES, WIDTH, from_bytes, to_bytes
+from meterwatch.detection.kinds import WORDS
+from meterwatch.detection.library import LIBRARY, pointer
+from meterwatch.detection.novelty import HOURS, NOTHING
+from meterwatch.detection.params import HISTORY, HOT, PAST, RECENT, SLOTS_A_DAY
+from meterwatch.detection.profiles import LAYOUT, pack, unpack
+from meterwatch.detection.slots import COARSE, LENGTHS, MISSING, OFFSETS, SERIES, WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,15 +78,7 @@ HOT_DTYPE = np.dtype(
         ("hot", "<i2", (len(SERIES), HOT)),  # slots since the profile changed; comes last
     ]
 )
-_BEFORE_HOT = HOT_DTYPE.itemsize - 2 * len(SERIES) * HOT
-STATE_SIZE = _BEFORE_HOT + (2 * len(FINE) + len(COARSE)) * HOT  # of the record in a state: coarse series in bytes
-_FINE, _COARSE = np.array(FINE), np.array(list(COARSE))
-# What `Memory.forget` leaves alone.
-KEPT = ("newest", "jump_at", "hole_from", "hole_until", "back_at", "back", "recent_at", "recent_hash",
-        "ev_start", "ev_last", "ev_peak", "ev_score", "ev_why", "ev_energy", "ev_pending")  # fmt: skip
-LATEST = 2**41  # a time, slot or hour after all others
-_TIMES = ("newest", "jump_at", "last_power_at", "resumed_at", "slot", "closed", "slow_slot", "peak_hour",
-          "ev_start", "ev_last", "ev_peak", "hole_from", "hole_until", "back_at")  # fmt: skip
+STATE_SIZE = HOT_DTYPE.itemsize - len(COARSE) * HOT  # of the record in a state: coarse series in bytes
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
 
@@ -123,10 +118,10 @@ class Memory:
         for meter_id, body in zip(meter_ids, bodies, strict=True):
             if len(body) != STATE_SIZE:
                 raise StateError(meter_id, "state", "has a wrong length")
-        hot = _unpacked(b"".join(bodies))
         roll_slot = np.array([int.from_bytes(d, "little") % SLOTS_A_DAY for d in digests], np.int64)
-        for i in np.flatnonzero(_absurd(hot, roll_slot)).tolist():
-            raise StateError(meter_ids[i], "state", "says what no detector writes")
+        hot, absurd = _unpacked(b"".join(bodies), roll_slot)
+        if absurd < m:
+            raise StateError(meter_ids[absurd], "state", "says what no detector writes")
         slots = np.full((m, WIDTH), MISSING, np.int16)
         series = [slots[:, begin : begin + length] for begin, length in zip(OFFSETS, LENGTHS, strict=True)]
         flag = np.zeros((m, HISTORY), np.uint8)
@@ -138,16 +133,6 @@ class Memory:
                 if not unpack(slots, flag, i, present, body):  # sealed well, but shorter than what it says it holds
                     raise StateError(meter_ids[i], "profile", "has a wrong length")
         return cls(hot, slots, series, flag, np.zeros(m, np.bool_), digests, roll_slot)
-
-    def forget(self, rows: NDArray[np.int64]) -> None:
-        """Start meters anew, but for their order and their open event, which have their own ends."""
-        fresh = _fresh()
-        for name in HOT_DTYPE.names or ():
-            if name not in KEPT:
-                self.hot[name][rows] = fresh[name]
-        self.slots[rows] = MISSING
-        self.flag[rows] = 0
-        self.changed[rows] = True
 
     def encode_states(self) -> list[bytes]:
         """The hot parts, one a meter."""
@@ -162,24 +147,6 @@ class Memory:
         # Readings every half hour fill slots in pairs; the first may be half a pair.
         present, body = pack(self.slots, self.flag, i, int(self.roll_slot[i]) % 2)
         return _seal(_PROFILE_MAGIC, present, self.digests[i], body)
-
-
-def _absurd(hot: NDArray[np.void], roll_slot: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which records (m,) hold times or places that would lead beyond what is there: a seal can be forged."""
-    times = np.stack([hot[name] for name in _TIMES])
-    day, slot, newest = hot["day"].astype(np.int64), hot["slot"], hot["newest"]
-    begin = day * SLOTS_A_DAY + roll_slot
-    wrong: NDArray[np.bool_] = np.any(
-        [
-            ((times < NEVER) | (times > LATEST)).any(axis=0),
-            (slot != NEVER) & ((slot < begin) | (slot >= begin + HOT)),
-            (day != NO_DAY) & (begin > newest // SLOT_S),
-            hot["peak_hour"] > newest // HOUR_S,
-            ~(is_known(hot["slow_why"]) & is_known(hot["ev_why"])),
-        ],
-        axis=0,
-    )
-    return wrong
 
 
 def _seal(magic: bytes, present: int, digest: bytes, body: bytes) -> bytes:
@@ -209,22 +176,19 @@ def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> 
 
 def _packed(hot: NDArray[np.void]) -> bytes:
     """Records of HOT_DTYPE as they stand in states, coarse series in bytes."""
-    codes = hot["hot"]
-    head = hot.view(np.uint8).reshape(len(hot), HOT_DTYPE.itemsize)[:, :_BEFORE_HOT]
-    fine = np.ascontiguousarray(codes[:, _FINE]).view(np.uint8).reshape(len(hot), 2 * len(FINE) * HOT)
-    coarse = to_bytes(codes[:, _COARSE], _COARSE).reshape(len(hot), len(COARSE) * HOT)
-    return np.concatenate([head, fine, coarse], axis=1).tobytes()
+    out = np.empty((len(hot), STATE_SIZE), np.uint8)
+    LIBRARY.mw_pack_states(ctypes.byref(LAYOUT), pointer(hot), ctypes.c_int64(len(hot)), pointer(out))
+    return out.tobytes()
 
 
-def _unpacked(raw: bytes) -> NDArray[np.void]:
-    """The inverse of `_packed`."""
-    rows = np.frombuffer(raw, np.uint8).reshape(-1, STATE_SIZE)
-    hot = np.zeros(len(rows), HOT_DTYPE)
-    hot.view(np.uint8).reshape(len(rows), HOT_DTYPE.itemsize)[:, :_BEFORE_HOT] = rows[:, :_BEFORE_HOT]
-    fine, coarse = np.split(rows[:, _BEFORE_HOT:], [2 * len(FINE) * HOT], axis=1)
-    hot["hot"][:, _FINE] = np.ascontiguousarray(fine).view("<i2").reshape(len(rows), len(FINE), HOT)
-    hot["hot"][:, _COARSE] = from_bytes(coarse.reshape(len(rows), len(COARSE), HOT), _COARSE)
-    return hot
+def _unpacked(raw: bytes, roll_slot: NDArray[np.int64]) -> tuple[NDArray[np.void], int]:
+    """The inverse of `_packed`, and the first record that would lead beyond what is there: a seal can be forged."""
+    hot = np.empty(len(roll_slot), HOT_DTYPE)
+    absurd = LIBRARY.mw_unpack_states(
+        ctypes.byref(LAYOUT), raw, ctypes.c_int64(len(hot)), pointer(roll_slot), len(STATISTICS), len(WORDS),
+        pointer(hot),
+    )  # fmt: skip
+    return hot, absurd
 
 
 def _fresh() -> NDArray[np.void]:
@@ -240,4 +204,5 @@ def _fresh() -> NDArray[np.void]:
     return record
 
 
-_FRESH_STATE = _packed(_fresh())
+FRESH = _fresh()  # what is remembered of a new meter
+_FRESH_STATE = _packed(FRESH)

@@ -1,22 +1,11 @@
-/* What a profile remembers, packed and unpacked: flags as bits, then each series that is there in its form.
+/* What is remembered, packed and unpacked. Called by `profiles.py` and `memory.py`.
 
-Called by `profiles.py`. A form is a byte before the series: whole, in pairs of which one says it all (readings every
+A profile: flags as bits, then each series that is there in its form. A form is a byte before the series: whole, in pairs of which one says it all (readings every
 half hour), the same from the second slot on, or the same as the end of the first series (one reading a slot). */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "record.h"
 
 enum { WHOLE, PAIRS, HALVED_PAIRS, AS_MEAN };
-
-#define MISSING (-32768)
-#define NO_BYTE 255
-
-typedef struct {
-    int32_t series, history, width; /* width: slots of all series */
-    const int32_t *lengths, *offset;
-    const int32_t *step, *lowest; /* of a coarse series' codes that a byte holds: multiples of `step`; 0: not coarse */
-} Layout;
 
 static int64_t write(const Layout *layout, int k, const int16_t *code, int count, int apart, uint8_t *out) {
     int step = layout->step[k], lowest = layout->lowest[k];
@@ -110,3 +99,53 @@ int mw_unpack(const Layout *layout, int16_t *slots, uint8_t *flags, int64_t row,
     }
     return 0;
 }
+
+/* Pack the bodies of states: a record's fields, then the slots of the series that are not coarse, then the coarse. */
+void mw_pack_states(const Layout *layout, const Record *records, int64_t n, uint8_t *out) {
+    for (const Record *r = records; r < records + n; r++) {
+        memcpy(out, r, offsetof(Record, hot));
+        out += offsetof(Record, hot);
+        for (int coarse = 0; coarse < 2; coarse++)
+            for (int k = 0; k < SERIES; k++) {
+                int16_t code[HOT];
+                memcpy(code, r->hot[k], sizeof code);
+                if ((layout->step[k] != 0) == coarse) out += write(layout, k, code, HOT, 1, out);
+            }
+    }
+}
+
+static int is_known(int why, int statistics, int kinds) {
+    return ((why & 0xFF) == 0xFF || (why & 0xFF) < statistics) && why >> 8 <= kinds;
+}
+
+/* Unpack bodies of states. Answers the first that says times or places that would lead beyond what is there, since a
+   seal can be forged; `n` if none does. `roll` is each meter's slot of the day at which its profile may change. */
+int64_t mw_unpack_states(const Layout *layout, const uint8_t *body, int64_t n, const int64_t *roll, int statistics,
+                         int kinds, Record *records) {
+    int64_t wrong = n;
+    for (int64_t m = 0; m < n; m++) {
+        Record *r = &records[m];
+        memcpy(r, body, offsetof(Record, hot));
+        body += offsetof(Record, hot);
+        for (int coarse = 0; coarse < 2; coarse++)
+            for (int k = 0; k < SERIES; k++) {
+                int16_t code[HOT];
+                if ((layout->step[k] != 0) != coarse) continue;
+                body += read(layout, k, body, HOT, 1, 1, code);
+                memcpy(r->hot[k], code, sizeof code);
+            }
+        const int64_t times[] = {r->newest,   r->jump_at,  r->last_power_at, r->resumed_at, r->slot,
+                                 r->closed,   r->slow_slot, r->peak_hour,    r->ev_start,   r->ev_last,
+                                 r->ev_peak,  r->hole_from, r->hole_until,   r->back_at};
+        int64_t begin = (int64_t)r->day * SLOTS_A_DAY + roll[m];
+        int absurd = (r->slot != NEVER && (r->slot < begin || r->slot >= begin + HOT)) ||
+                     (r->day != NO_DAY && begin > floored(r->newest, SLOT_S)) ||
+                     r->peak_hour > floored(r->newest, HOUR_S) || !is_known(r->slow_why, statistics, kinds) ||
+                     !is_known(r->ev_why, statistics, kinds);
+        for (size_t i = 0; i < sizeof times / sizeof *times; i++) absurd |= times[i] < NEVER || times[i] > LATEST;
+        if (absurd && wrong == n) wrong = m;
+    }
+    return wrong;
+}
+
+int mw_record_size(void) { return sizeof(Record); }

@@ -26,7 +26,7 @@ class _Layout(ctypes.Structure):
 
 
 _KEPT = [np.asarray(one, np.int32) for one in (LENGTHS, OFFSETS, STEP, LOWEST)]  # the layout points to them
-_LAYOUT = _Layout(len(LENGTHS), HISTORY, WIDTH, *(one.ctypes.data for one in _KEPT))
+LAYOUT = _Layout(len(LENGTHS), HISTORY, WIDTH, *(one.ctypes.data for one in _KEPT))
 _LARGEST = HISTORY // 8 + len(LENGTHS) + 2 * WIDTH
 
 
@@ -41,7 +41,7 @@ def pack(slots: Slots, flag: Flags, row: int, odd: int) -> tuple[int, bytes]:
     """
     out, present = np.empty(_LARGEST, np.uint8), ctypes.c_int32()
     size = LIBRARY.mw_pack(
-        ctypes.byref(_LAYOUT), pointer(slots), pointer(flag), ctypes.c_int64(row), odd, pointer(out),
+        ctypes.byref(LAYOUT), pointer(slots), pointer(flag), ctypes.c_int64(row), odd, pointer(out),
         ctypes.byref(present),
     )  # fmt: skip
     return present.value, out[:size].tobytes()
@@ -50,7 +50,7 @@ def pack(slots: Slots, flag: Flags, row: int, odd: int) -> tuple[int, bytes]:
 def unpack(slots: Slots, flag: Flags, row: int, present: int, body: bytes) -> bool:
     """Fill a meter's row, whose slots are all missing; False where the body is shorter than what it says it holds."""
     too_short = LIBRARY.mw_unpack(
-        ctypes.byref(_LAYOUT), pointer(slots), pointer(flag), ctypes.c_int64(row), body, ctypes.c_int64(len(body)),
+        ctypes.byref(LAYOUT), pointer(slots), pointer(flag), ctypes.c_int64(row), body, ctypes.c_int64(len(body)),
         present,
     )  # fmt: skip
     return not too_short

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from meterwatch.detection.errors import BundleError
-from meterwatch.detection.params import PAST, RECEPTIVE, SLOT_S
+from meterwatch.detection.params import RECEPTIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,45 +29,12 @@ PROOF = 256  # positions by which a network is tried
 LARGEST = 8.0  # nothing beyond three hundred times the level is ever expected
 PAST_INPUTS = 2  # scaled power, scaled time since the reading before
 TIME_INPUTS = 12
-DAY_S, WEEK_S = 86_400, 604_800
 
 
 def scaled(power_mw: NDArray[np.int64] | Floats, level: Floats) -> Floats:
-    """Power as a signed logarithm in units of the meter's level; the inverse of `unscaled`."""
+    """Power as a signed logarithm in units of the meter's level."""
     ratio = power_mw / (0.1 * level)
     return np.sign(ratio) * np.log1p(np.abs(ratio))
-
-
-def unscaled(values: Floats, level: Floats) -> Floats:
-    """Milliwatts of scaled values."""
-    return np.sign(values) * np.expm1(np.abs(values)) * 0.1 * level
-
-
-def past_inputs(
-    power_mw: NDArray[np.int64], at: NDArray[np.int64], level: Floats, cadence: Floats
-) -> NDArray[np.float32]:
-    """Readings before the judged ones, (n, p) → (n, 2, p - 1); the first one only gives the second its distance."""
-    power = np.clip(scaled(power_mw[:, 1:], level[:, None]), -20, 20)
-    pause = np.log(np.clip((at[:, 1:] - at[:, :-1]) / cadence[:, None], 1.0, 1000.0))
-    return np.stack([power, pause], axis=1).astype(np.float32)
-
-
-def time_inputs(
-    at: NDArray[np.int64], context: tuple[Floats, Floats, Floats], level: Floats, cadence: Floats
-) -> NDArray[np.float32]:
-    """What is known of each judged time, (n,) → (12, n)."""
-    middle, low, high = (scaled(part, level) for part in context)
-    known = ~np.isnan(middle)
-    usual = np.where(known, middle, 0.0)
-    spread = np.where(known, high - low, 0.0)
-    hour = 2 * np.pi * (at % DAY_S) / DAY_S
-    weekday = (at // DAY_S + 3) % 7  # 1970-01-01 was a Thursday
-    rows = [
-        *np.clip(usual, -20, 20), *np.clip(spread, -20, 20), *known.astype(np.float64),
-        np.sin(hour), np.cos(hour), np.sin(2 * hour), np.cos(2 * hour),
-        (weekday >= 5).astype(np.float64), np.log(cadence / SLOT_S),  # noqa: PLR2004 - Saturday
-    ]  # fmt: skip
-    return np.stack(rows).astype(np.float32)
 
 
 class SequenceModel:
@@ -112,14 +79,3 @@ class SequenceModel:
         raw = np.minimum(np.maximum(np.where(np.isnan(raw), 0.0, raw), -LARGEST), LARGEST)
         middle = raw[:, 0]
         return np.stack([middle, middle - self.band[0] * raw[:, 1], middle + self.band[1] * raw[:, 2]], axis=1)
-
-
-def windows(
-    ring: NDArray[np.int64], values: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64], length: int
-) -> NDArray[np.int64]:
-    """Each meter's remembered values, then its run of new ones, the last repeated: (n, PAST + length - 1)."""
-    if len(ring) == 1 and counts[0] == length:
-        return np.concatenate([ring[0], values[first[0] : first[0] + length - 1]])[None]
-    place = np.arange(PAST + length - 1)
-    fresh = values[first[:, None] + np.clip(place - PAST, 0, counts[:, None] - 1)]
-    return np.where(place < PAST, ring[:, np.minimum(place, PAST - 1)], fresh)

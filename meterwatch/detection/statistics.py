@@ -22,8 +22,6 @@ from meterwatch.detection.slots import DEVIATION, RESIDUAL, RUN, VOLTAGE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from meterwatch.detection.memory import Memory
-
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
@@ -38,6 +36,7 @@ _MEASURES = list(dict.fromkeys((s.series, s.how, s.window, s.log) for s in STATI
 _MEASURE_OF = np.array([_MEASURES.index((s.series, s.how, s.window, s.log)) for s in STATISTICS])
 _SIDES = np.array([s.side for s in STATISTICS], np.float64)[:, None]
 _KERNEL = Kernel(_MEASURES, DAYS, WEEKS, LEAST_CONTEXT)
+PLAN = _KERNEL.plan
 # What counts as small before the logarithm, and the least spread: in thousandths, or in shares of the meter's level.
 _FIXED_UNIT = np.array([1000.0 if series in (RUN, DEVIATION) else 0.0 for series, *_ in _MEASURES])
 _FIXED_FLOOR = np.array(
@@ -55,20 +54,6 @@ class Window:
     hot: NDArray[np.int16]  # (m, series, HOT) their slots of today, which may be a field of records
     level: Floats  # (m,) the meter's usual power, mW
     acceptance_days: int  # a change flagged on so many of the last 28 days is the new normal
-
-
-def levels(memory: Memory, rows: Ints) -> Ints:
-    """The usual power of meters `rows` in mW: the mean size of their known slots, never below one watt."""
-    return np.maximum(_KERNEL.levels(memory.slots, memory.flag, rows, memory.hot[rows]["hot"]), 1000)
-
-
-def slot_context(window: Window, m: Ints, slot: Ints) -> Floats:
-    """What mean power is usual at hot slots `slot` of meters `m`, from days and from weeks before.
-
-    Returns:
-        (3, 2, n): median, lower and upper quartile in mW, of days, then weeks; NaN where unknown.
-    """
-    return _KERNEL.slot_context(window, m, slot)
 
 
 def deviations(window: Window, m: Ints, slot: Ints, usual: Floats | None = None) -> Floats:

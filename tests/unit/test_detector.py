@@ -18,7 +18,6 @@ from meterwatch.detection.faults import inject_one
 from meterwatch.detection.memory import Memory
 from meterwatch.detection.params import SLOT_S, SLOTS_A_DAY
 from meterwatch.detection.readings import SCORED, STATUSES
-from meterwatch.detection.segment import LOWEST
 from tests.streams import DAY, KINDS, NUMBERS, Caller, Kind, Stream, dirty, mixed, one_meter, past
 
 if TYPE_CHECKING:
@@ -249,7 +248,7 @@ def test_an_anomalous_reading_marks_every_slot_that_it_fills(caller: Callable[..
     stream = past(kind, 1)
     short = one_meter(kind.meter_id, stream.at[:25], stream.channels[:, :25])
     seasoned = caller(short)
-    always = Detector(replace(seasoned.detector.params, threshold=LOWEST), seasoned.detector.models)
+    always = Detector(replace(seasoned.detector.params, threshold=-6.0), seasoned.detector.models)
     known = Caller(always, seasoned.states, seasoned.profiles).follow(short)
     memory = Memory.decode([kind.meter_id], [known.states[kind.meter_id]], [None])
     base = int(memory.hot["day"][0]) * SLOTS_A_DAY + int(memory.roll_slot[0])

@@ -53,7 +53,7 @@ def follow(sent: list[Reading], cuts: set[int]) -> tuple[list[Event], list[list[
         at, anomalous, score, why, joules = (list(column) for column in zip(*sent[begin:end], strict=True) or [[]] * 5)
         touched = track(
             memory.hot, 0, "p-", np.array(at, np.int64), np.array(anomalous, np.bool_), np.array(score, np.float64),
-            np.array(why, np.int16), np.array(joules, np.int64), THRESHOLD, GAP,
+            np.array(why, np.int64), np.array(joules, np.int64), THRESHOLD, GAP,
         )  # fmt: skip
         newest |= {event.event_id: event for event in touched}
         answers.append(touched)

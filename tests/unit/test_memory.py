@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BLANK = Detector(DetectorParams(), Models())  # it needs no model to remember
 IDS = ("a", "Zähler 7", "")
+LATEST = 2**41  # a time, slot or hour after all others
+TIMES = ("newest", "jump_at", "last_power_at", "resumed_at", "slot", "closed", "slow_slot", "peak_hour",
+         "ev_start", "ev_last", "ev_peak", "hole_from", "hole_until", "back_at")  # fmt: skip
 
 
 def filled(seed: int, shape: str) -> Memory:
@@ -33,9 +36,9 @@ def filled(seed: int, shape: str) -> Memory:
     rng = np.random.default_rng(seed)
     memory = Memory.decode(IDS, [None] * 3, [None] * 3)
     memory.hot = np.frombuffer(rng.bytes(3 * HOT_DTYPE.itemsize), HOT_DTYPE).copy()
-    memory.hot["newest"] = rng.integers(codec.LATEST // 2, codec.LATEST, 3)
+    memory.hot["newest"] = rng.integers(LATEST // 2, LATEST, 3)
     memory.hot["day"] = rng.integers(-1000, 20_000, 3)
-    for name in codec._TIMES[1:]:
+    for name in TIMES[1:]:
         memory.hot[name] = rng.integers(codec.NEVER, memory.hot["newest"] // HOUR_S)
     memory.hot["slot"] = memory.hot["day"] * SLOTS_A_DAY + memory.roll_slot + rng.integers(0, HOT, 3)
     for name in ("slow_why", "ev_why"):
@@ -124,7 +127,7 @@ def test_any_changed_bit_is_noticed(kept: tuple[bytes, bytes], data: st.DataObje
 
 
 ABSURD = {
-    **dict.fromkeys(codec._TIMES, (codec.NEVER - 1, codec.LATEST + 1, -(2**63), 2**63 - 1)),
+    **dict.fromkeys(TIMES, (codec.NEVER - 1, LATEST + 1, -(2**63), 2**63 - 1)),
     "day": (2**31 - 1,), "slow_why": (len(STATISTICS), (len(WORDS) + 1) << 8), "ev_why": (len(STATISTICS),),
 }  # fmt: skip
 

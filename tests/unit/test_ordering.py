@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meterwatch.detection.calls import FACTS, Call, Rules
 from meterwatch.detection.detector import Detector
-from meterwatch.detection.ordering import channel_hash
+from meterwatch.detection.memory import Memory
 from meterwatch.detection.params import RECENT, DetectorParams
-from meterwatch.detection.readings import CHANNELS, REJECTED, STATUSES
+from meterwatch.detection.readings import CHANNELS, REJECTED, STATUSES, Readings
 from meterwatch.detection.rounds import Models
 from tests import naive
 from tests.households import household
@@ -244,7 +245,9 @@ def test_one_out_of_range_is_no_time_to_be_late_against() -> None:
 )
 def test_hashes_tell_values_apart(rows: list[list[float]]) -> None:
     """Equal just where all channels are, also where a value moved to another channel."""
-    hashes = channel_hash(np.array(rows).T)
+    unknown = Readings(np.zeros(len(rows), np.int64), START + np.arange(len(rows)), np.array(rows).T)
+    call = Call(Rules.of(PARAMS, 0.0), Memory.decode(["m"], [None], [None]), unknown, expects=False)
+    hashes = call.facts[FACTS.index("print")]
     keys = [tuple("?" if np.isnan(value) else value + 0.0 for value in row) for row in rows]
     for i in range(len(rows)):
         for j in range(i):

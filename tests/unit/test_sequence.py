@@ -11,18 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import BundleError
-from meterwatch.detection.params import PAST, RECEPTIVE
-from meterwatch.detection.sequence import (
-    PAST_INPUTS,
-    TIME_INPUTS,
-    SequenceModel,
-    past_inputs,
-    scaled,
-    time_inputs,
-    unscaled,
-    windows,
-)
+from meterwatch.detection.memory import Memory
+from meterwatch.detection.params import RECEPTIVE
+from meterwatch.detection.rounds import Trace
+from meterwatch.detection.sequence import PAST_INPUTS, TIME_INPUTS, SequenceModel, scaled
+from tests import naive
+from tests.streams import DAY, KINDS, Caller, Kind, one_meter, past
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,60 +84,41 @@ def test_the_readings_right_before_are_looked_at(model: SequenceModel) -> None:
     assert (model.expect(oldest, time) != before).any()
 
 
-@settings(max_examples=40, deadline=None)
-@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=4), more=st.integers(0, 9))
-def test_windows_end_before_the_judged_reading(counts: list[int], more: int) -> None:
-    """For each judged reading the PAST ones before it, remembered or of this segment, as a plain loop finds them."""
-    rng = np.random.default_rng(len(counts))
-    rings, values = rng.integers(0, 99, (len(counts), PAST)), rng.integers(100, 999, max(sum(counts), 1))
-    first = np.cumsum([0, *counts[:-1]])
-    length = max(counts) + more
-    rows = np.array([row for row, count in enumerate(counts) if count], np.int64)
-    if not len(rows) or not length:
-        return
-    found = windows(rings[rows], values, first[rows], np.array(counts)[rows], length)
-    assert found.shape == (len(rows), PAST + length - 1)
-    for place, row in enumerate(rows.tolist()):
-        everything = [*rings[row].tolist(), *values[first[row] : first[row] + counts[row]].tolist()]
-        for judged in range(counts[row]):
-            assert found[place, judged : judged + PAST].tolist() == everything[judged : judged + PAST]
-
-
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(-(10**12), 10**12), min_size=1), st.integers(1_000, 10**10))
 def test_scaling_has_an_inverse_and_keeps_order(powers: list[int], level: int) -> None:
     """Export keeps its sign; to a millionth."""
     values, unit = np.sort(np.array(powers)), np.full(len(powers), float(level))
     there = scaled(values, unit)
-    np.testing.assert_allclose(unscaled(there, unit), values, rtol=1e-6, atol=1e-3)
+    back = np.sign(there) * np.expm1(np.abs(there)) * 0.1 * unit
+    np.testing.assert_allclose(back, values, rtol=1e-6, atol=1e-3)
     assert (np.diff(there) >= 0).all()
     assert (scaled(-values, unit) == -there).all()
 
 
-def test_units_do_not_matter() -> None:
-    """A meter that says a thousand times as much, of a level a thousand times as high, gives the same inputs."""
-    rng = np.random.default_rng(3)
-    at, power = 1_600_000_000 + 60 * np.arange(PAST)[None], rng.integers(0, 10**7, (1, PAST))
-    small = past_inputs(power, at, np.array([400_000.0]), np.array([60.0]))
-    large = past_inputs(power * 1000, at, np.array([400_000_000.0]), np.array([60.0]))
-    np.testing.assert_allclose(small, large, rtol=1e-6)
-    slow = past_inputs(power, 1_600_000_000 + 3600 * np.arange(PAST)[None], np.array([400_000.0]), np.array([3600.0]))
-    np.testing.assert_array_equal(small, slow)
-
-
-def test_unknown_contexts_are_said() -> None:
-    """No usual power is zero with a mark beside it, and every input is a number."""
-    day = 86_400
-    at = day * np.arange(7) + 3 * 3600
-    days, weeks = np.full(7, 5e5), np.full(7, 4e5)
-    days[0] = weeks[1] = np.nan
-    context = np.stack([days, weeks])
-    told = time_inputs(at, (context, context - 1e5, context + 1e5), np.full(7, 4e5), np.full(7, 60.0))
-    assert told.shape == (TIME_INPUTS, 7)
-    assert np.isfinite(told).all()
-    assert told[4:6, :3].tolist() == [[0, 1, 1], [1, 0, 1]]  # known by days, by weeks
-    assert told[[0, 2], 0].tolist() == told[[1, 3], 1].tolist() == [0, 0]
-    assert told[10].tolist() == [0, 0, 1, 1, 0, 0, 0]  # 1970-01-03 was a Saturday
+@pytest.mark.parametrize("kind", [KINDS[0], KINDS[1], KINDS[3]], ids=lambda kind: kind.meter_id)
+def test_what_the_network_sees_equals_its_slow_twin(bundle: Path, kind: Kind) -> None:
+    """The readings before the judged one, what is usual there, the calendar: to the bit, over lost ones and gaps."""
+    detector, after = Detector.load(bundle), past(kind, 2)
+    begin, end = 14, 14 + min(DAY // kind.cadence - 8, 120)  # of one roll day
+    at, channels = after.at.copy(), after.channels.copy()
+    channels[0, begin + 7 : begin + 9] = np.nan
+    at[begin + 15 : end] += 3 * kind.cadence + 7
+    stream = one_meter(kind.meter_id, at, channels)
+    known = Caller(detector).follow(past(kind)).follow(one_meter(kind.meter_id, at[:begin], channels[:, :begin]))
+    memory = Memory.decode([kind.meter_id], [known.states[kind.meter_id]], [known.profiles[kind.meter_id]])
+    ids, _, readings = stream.grouped(begin, end)
+    trace = Trace(want_inputs=True)
+    detector.observe(ids, [known.states[kind.meter_id]], [known.profiles[kind.meter_id]], readings, trace)
+    ((counts, seen, time, _, times),) = trace.past
+    power = ~np.isnan(readings.channels[0])
+    assert times[0].tolist() == readings.at[power].tolist()
+    assert counts.tolist() == [power.sum()]
+    sent = list(zip(readings.at[power].tolist(), readings.channels[0, power].tolist(), strict=True))
+    for k in range(len(sent)):
+        own_past, own_time = naive.network_inputs(memory, sent, k)
+        assert seen[0, :, k : k + RECEPTIVE].tolist() == own_past
+        assert time[0, :, k].tolist() == own_time
 
 
 def test_the_band_holds_the_middle_and_follows_its_factors(bundle: Path, model: SequenceModel) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,11 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.catalogue import STATISTICS
+from meterwatch.detection.library import LIBRARY, pointer
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
 from meterwatch.detection.slots import DEVIATION, LENGTHS, MAX, MEAN, MIN, MISSING, RESIDUAL, RUN, VOLTAGE, encode
-from meterwatch.detection.statistics import DAYS, WEEKS, deviations, slot_context
+from meterwatch.detection.statistics import DAYS, PLAN, WEEKS, Window, deviations
 from tests import naive
 from tests.naive import Laid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LEVELS = np.array([400_000, 2_000])  # mW
 
@@ -40,6 +46,18 @@ def window(seed: int, missing: float, flagged: float, meters: int = 2) -> Laid:
         series.append(codes)
     flag = (rng.random((meters, HISTORY)) < flagged).astype(np.uint8)
     return Laid(series, flag, level.astype(np.float64))
+
+
+def slot_context(window: Window, m: NDArray[np.int64], slot: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What mean power is usual at slots of meters, (3, 2, n), as the detector asks for it."""
+    out = np.empty((len(slot), 3, 2))
+    for i, (meter, place) in enumerate(zip(m.tolist(), slot.tolist(), strict=True)):
+        codes, flag = window.slots[meter].copy(), window.flag[meter].copy()
+        accepted = LIBRARY.mw_accepted(ctypes.byref(PLAN), pointer(flag), window.acceptance_days)
+        LIBRARY.mw_context(
+            ctypes.byref(PLAN), pointer(codes), pointer(flag), accepted, ctypes.c_int64(place), pointer(out[i])
+        )
+    return out.transpose(1, 2, 0)
 
 
 cases = given(
