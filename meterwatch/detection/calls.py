@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meterwatch.detection.library import LIBRARY, pointer
+from meterwatch.detection.library import LIBRARY, address, pointer
 from meterwatch.detection.memory import FRESH
 from meterwatch.detection.profiles import LAYOUT
 from meterwatch.detection.slots import STEPS
@@ -96,11 +96,12 @@ class Call:
             np.ascontiguousarray(one, kind)
             for one, kind in ((readings.meter, np.int64), (readings.at, np.int64), (readings.channels, np.float64))
         ]
-        base, arrays = work.ctypes.data, (memory.hot, memory.slots, memory.flag, memory.changed, memory.roll_slot)
+        base, hot = address(work), memory.hot.view(np.uint8)
+        known: list[NDArray[Any]] = [hot, memory.slots, memory.flag, memory.changed, memory.roll_slot, *columns]
         self._call = _Call(
             *(ctypes.addressof(one) for one in (PLAN, LAYOUT, rules)), FRESH.ctypes.data, expects, m, n, 0, 0,
-            *map(pointer, (*arrays, *columns)), *_rows(base, len(FACTS), n),
-            *_rows(self.numbers.ctypes.data, len(NUMBERS), n), *_rows(base + 8 * len(FACTS) * n, len(TURNS), m),
+            *(address(one) for one in known), *_rows(base, len(FACTS), n),
+            *_rows(address(self.numbers), len(NUMBERS), n), *_rows(base + 8 * len(FACTS) * n, len(TURNS), m),
         )  # fmt: skip
         self._kept = rules, columns
         self._by = ctypes.byref(self._call)
@@ -120,7 +121,7 @@ class Call:
         """Say how each of the round's readings is to be judged."""
         many = self._call.many
         self.block = np.empty((_BLOCK, many), np.int64)
-        columns = _rows(self.block.ctypes.data, _BLOCK, many)
+        columns = _rows(address(self.block), _BLOCK, many)
         ends = columns[len(ROUND) + len(AMOUNTS) :: 2]
         for name, where in zip(_OF_ROUND, (*columns[: len(ROUND) + len(AMOUNTS)], *ends), strict=True):
             setattr(self._call, name, where)

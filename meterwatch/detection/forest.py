@@ -45,6 +45,7 @@ class Trees:
         self._base = float(np.asarray(header.get_field("base_scores"), np.float64)[0])
         self._divisor = self._model.num_tree if header.get_field("average_tree_output")[0] else 1
         self._root, self._depth, self._nodes, self._values = self._laid_out(path)
+        self._where = [pointer(one) for one in (self._nodes, self._values, self._root, self._depth)]
 
     def _laid_out(self, path: Path) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.void], Floats]:
         """Each tree's first node and depth, all nodes, and what a leaf adds to each output, (nodes, outputs)."""
@@ -78,7 +79,7 @@ class Trees:
             raise BundleError(f"the trees look at {self._features} features, {rows.shape[1]} are given")
         rows, out = np.ascontiguousarray(rows, np.float32), np.zeros((len(rows), self._outputs))
         LIBRARY.mw_trees(
-            *(pointer(one) for one in (self._nodes, self._values, self._root, self._depth)), len(self._root),
+            *self._where, len(self._root),
             self._outputs, pointer(rows), ctypes.c_int64(len(rows)), self._features, pointer(out),
         )  # fmt: skip
         return out / self._divisor + self._base

@@ -14,6 +14,8 @@ enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
 #define WIDE
 #endif
 
+#define CLIP 50.0 /* robust deviations beyond say no more */
+#define TOLD 0.5f /* of what the hours before have shown is taken off: a change still counts for something the day after */
 #define MOST 64 /* lags of a look-up, and values in a context, at most */
 
 typedef struct { /* one meter's series, history and hot slots joined, and running sums where they are looked at */
@@ -287,5 +289,42 @@ void mw_measures(const Plan *plan, const Meters *meters, int days, const double 
                 now[j * n + i] = plan->measure[j].log ? logarithm(own[j], mine[j]) : own[j];
             contexts(plan, near, mine, least, n, sorted, context + i);
         }
+    }
+}
+
+/* How far each statistic is from the quartiles of the nearer of its contexts, in robust spreads and floors, on its
+   suspicious side: (n, statistics), and whether that was the context of weeks. `of` is a statistic's measure, `floor`
+   (meters, measures); the others are as in `mw_measures`. */
+void mw_deviations(const Plan *plan, int statistics, const int32_t *of, const double *side, int64_t n, const int64_t *m,
+                   const double *now, const double *context, const double *floor, double *out, uint8_t *weeks) {
+    int64_t lanes = plan->measures;
+    for (int64_t i = 0; i < n; i++)
+        for (int s = 0; s < statistics; s++, out++) {
+            double found[2];
+            for (int part = 0; part < 2; part++) {
+                const double *usual = context + ((int64_t)part * 3 * lanes + of[s]) * n + i;
+                double spread = (usual[2 * lanes * n] - usual[lanes * n]) / 1.349 + floor[m[i] * lanes + of[s]];
+                found[part] = (now[of[s] * n + i] - usual[0]) / spread * side[s];
+            }
+            double nearer = fmin(found[0], found[1]);
+            *out = nearer < -CLIP ? -CLIP : nearer > CLIP ? CLIP : nearer;
+            *weeks++ = isnan(found[0]) || found[1] <= found[0];
+        }
+}
+
+/* Take from each score half of the largest positive one of the HOURS before its hour, and note it: `peaks`
+   (meters, HOURS + 1) is the largest of each hour up to `newest`, in order of time. */
+void mw_novel(float *peaks, int64_t *newest, int64_t n, const int64_t *m, const int64_t *at, const double *score,
+              double *out) {
+    for (int64_t i = 0; i < n; i++) {
+        float *peak = peaks + m[i] * (HOURS + 1), before = 0, own = (float)score[i];
+        int64_t hour = floored(at[i], HOUR_S), gone = hour - newest[m[i]];
+        int64_t kept = gone <= 0 ? HOURS + 1 : gone <= HOURS ? HOURS + 1 - gone : 0;
+        memmove(peak, peak + HOURS + 1 - kept, sizeof *peak * (size_t)kept);
+        for (int64_t k = kept; k <= HOURS; k++) peak[k] = -INFINITY;
+        newest[m[i]] = hour;
+        for (int k = 0; k < HOURS; k++) before = peak[k] > before ? peak[k] : before;
+        peak[HOURS] = own > peak[HOURS] ? own : peak[HOURS];
+        out[i] = score[i] - TOLD * before;
     }
 }

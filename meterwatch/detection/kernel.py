@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from meterwatch.detection.library import LIBRARY, pointer
+from meterwatch.detection.library import LIBRARY, address, pointer
 from meterwatch.detection.params import HISTORY, HOT, SLOTS_A_DAY
 from meterwatch.detection.slots import LENGTHS, MEAN, MIN, OFFSETS, VALUES, WIDTH
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
-    Slots = NDArray[np.int16]
 
 HOWS = ("mean", "max", "min", "rough", "span")  # as the C code numbers them
 
@@ -87,24 +86,13 @@ class Kernel:
             raise ValueError("a slot that is not there is asked for")
         now, context = np.empty((unit.shape[1], len(m))), np.empty((2, 3, unit.shape[1], len(m)))
         unit = np.ascontiguousarray(unit)
-        plan, meters, days = self._of(window)
+        plan = ctypes.byref(self.plan)
+        where = (address(one) for one in (window.slots, window.flag, window.rows))
+        meters = _Meters(*where, window.hot.ctypes.data, window.hot.strides[0])  # may be a field of records
         if not hasattr(self._scratch, "room"):
             self._scratch.room = np.empty(LIBRARY.mw_scratch(plan), np.uint8)
         LIBRARY.mw_measures(
-            plan, meters, days, pointer(unit), *_places(m, slot), self._least,
-            pointer(self._scratch.room), pointer(now), pointer(context),
+            plan, ctypes.byref(meters), window.acceptance_days, pointer(unit), ctypes.c_int64(len(m)), pointer(m),
+            pointer(slot), self._least, pointer(self._scratch.room), pointer(now), pointer(context),
         )  # fmt: skip
         return now, context
-
-    def _of(self, window: Window) -> tuple[object, object, int]:
-        meters = _meters(window.slots, window.flag, window.rows, window.hot)
-        return ctypes.byref(self.plan), ctypes.byref(meters), window.acceptance_days
-
-
-def _meters(slots: Slots, flag: NDArray[np.uint8], rows: Ints, hot: Slots) -> _Meters:
-    where = (pointer(one) for one in (slots, flag, rows))
-    return _Meters(*where, hot.ctypes.data, hot.strides[0])  # hot slots may be a field of records
-
-
-def _places(m: Ints, slot: Ints) -> tuple[ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]:
-    return ctypes.c_int64(len(m)), pointer(m), pointer(slot)

@@ -177,7 +177,7 @@ def _open(meter_id: str, part: str, raw: bytes, magic: bytes, digest: bytes) -> 
 def _packed(hot: NDArray[np.void]) -> bytes:
     """Records of HOT_DTYPE as they stand in states, coarse series in bytes."""
     out = np.empty((len(hot), STATE_SIZE), np.uint8)
-    LIBRARY.mw_pack_states(ctypes.byref(LAYOUT), pointer(hot), ctypes.c_int64(len(hot)), pointer(out))
+    LIBRARY.mw_pack_states(ctypes.byref(LAYOUT), pointer(hot.view(np.uint8)), ctypes.c_int64(len(hot)), pointer(out))
     return out.tobytes()
 
 
@@ -186,7 +186,7 @@ def _unpacked(raw: bytes, roll_slot: NDArray[np.int64]) -> tuple[NDArray[np.void
     hot = np.empty(len(roll_slot), HOT_DTYPE)
     absurd = LIBRARY.mw_unpack_states(
         ctypes.byref(LAYOUT), raw, ctypes.c_int64(len(hot)), pointer(roll_slot), len(STATISTICS), len(WORDS),
-        pointer(hot),
+        pointer(hot.view(np.uint8)),
     )  # fmt: skip
     return hot, absurd
 

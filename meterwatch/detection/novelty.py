@@ -7,10 +7,12 @@ change is judged when it comes, not as long as it lasts.
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+
+from meterwatch.detection.library import LIBRARY, pointer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +21,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 HOURS = 25  # before the hour of the judged slot; a day and the same hour of it
-HOUR_S = 3_600
 NOTHING = -np.inf
-TOLD = 0.5  # of what the hours before have shown is taken off: a change still counts for something the day after
 
 
 def novel(
@@ -39,27 +39,12 @@ def novel(
     Returns:
         The new scores (n,), and `peaks` and `newest` as they are afterwards.
     """
-    if not len(meter):
-        return scores, peaks, newest
-    hour = at // HOUR_S
-    head = np.flatnonzero(np.append(True, meter[1:] != meter[:-1]))
-    tail = np.append(head[1:], len(meter)) - 1
-    active = meter[head]
-    row = np.repeat(np.arange(len(head)), tail - head + 1)
-    base = hour[head]
-    column = hour - base[row] + HOURS
-    grid = np.full((len(active), int(column.max()) + 1), NOTHING, np.float32)
-    # What is remembered stands left of the first hour; what is older than `HOURS` falls off.
-    places = np.arange(HOURS + 1) + (newest[active] - base)[:, None]
-    kept = places >= 0
-    grid[np.nonzero(kept)[0], places[kept]] = peaks[active][kept]
-    np.maximum.at(grid, (row, column), scores.astype(np.float32))
-    before = sliding_window_view(grid, HOURS, axis=1).max(axis=2)[row, column - HOURS]
-    last = column[tail]
-    after, hours = peaks.copy(), newest.copy()
-    after[active] = grid[np.arange(len(active))[:, None], last[:, None] + np.arange(-HOURS, 1)]
-    hours[active] = hour[tail]
-    return scores - TOLD * np.maximum(before, 0.0), after, hours
+    peaks, newest, out = peaks.copy(), newest.copy(), np.empty(len(scores))
+    LIBRARY.mw_novel(
+        pointer(peaks), pointer(newest), ctypes.c_int64(len(out)), pointer(meter), pointer(at),
+        pointer(np.ascontiguousarray(scores)), pointer(out),
+    )  # fmt: skip
+    return out, peaks, newest
 
 
 def novel_from_start(meter: Ints, at: Ints, scores: Floats) -> Floats:

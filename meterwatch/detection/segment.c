@@ -13,6 +13,7 @@ enum { STALE = 8 /* slots: an older judgement of a slot says nothing of a readin
 
 #define NARROWEST 0.05 /* half width of the band on the scaled axis */
 #define FARTHEST 100.0 /* half widths: beyond says no more */
+#define LARGEST 8.0    /* nothing beyond three hundred times the level is ever expected */
 #define LOWEST (-6.0)  /* log10 of months that a score may say */
 #define HIGHEST 9.0
 #define PI 3.141592653589793
@@ -26,6 +27,8 @@ static int64_t base_of(const Call *c, int64_t m) { return (int64_t)c->records[m]
 static double clipped(double value, double low, double high) {
     return value < low ? low : value > high ? high : value; /* what is not known stays so */
 }
+
+static double or_zero(double value) { return isnan(value) ? 0.0 : value; }
 
 /* Power as a signed logarithm in units of the meter's level. */
 static double scaled(double power, double level) {
@@ -164,6 +167,19 @@ void mw_inputs(const Call *c, int64_t size, int64_t length, float *past, float *
     }
 }
 
+/* The network's output (n, 3, wide), middle and distances, as middle, lower and upper bound (n, 3, length), the distances
+   times their factors. */
+void mw_bounds(const float *raw, int64_t n, int64_t wide, int64_t length, double below, double above, double *out) {
+    for (int64_t m = 0; m < n; m++, raw += 3 * wide, out += 3 * length)
+        for (int64_t i = 0; i < length; i++) {
+            double part[3];
+            for (int p = 0; p < 3; p++) part[p] = clipped(or_zero((double)raw[p * wide + i]), -LARGEST, LARGEST);
+            out[i] = part[0];
+            out[length + i] = part[0] - below * part[1];
+            out[2 * length + i] = part[0] + above * part[2];
+        }
+}
+
 /* Take the network's answer for the meters of a size, (meters, 3, length): middle, lower and upper bound. */
 void mw_expected(Call *c, int64_t size, int64_t length, const double *bound) {
     for (int64_t m = 0; m < c->meters; m++) {
@@ -189,8 +205,6 @@ void mw_expected(Call *c, int64_t size, int64_t length, const double *bound) {
 static int16_t encoded(const Rules *rules, int64_t value) {
     return (int16_t)clipped(rint(asinh((double)value / 1000.0) * rules->codes), -32767, 32767);
 }
-
-static double or_zero(double value) { return isnan(value) ? 0.0 : value; }
 
 /* Begin an open slot anew. */
 static void open_at(Record *r, int64_t slot) {

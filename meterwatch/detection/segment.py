@@ -73,8 +73,8 @@ def _judge_slots(
     level = np.maximum(hot["level"], 1000).astype(np.float64)
     window = Window(memory.slots, memory.flag, call.turns[-1], hot["hot"], level, params.acceptance_days)
     usual = np.empty((4, len(STATISTICS), len(meter))) if trace is not None and trace.want_usual else None
-    features = np.ascontiguousarray(deviations(window, meter, place, usual).T)
-    why[:] = np.argmax(np.nan_to_num(features, nan=-np.inf), axis=1)
+    features = deviations(window, meter, place, usual).T
+    why[:] = np.argmax(np.where(np.isnan(features), -np.inf, features), axis=1)
     if trace is not None:
         trace.slot_meter.append(meter.copy())
         trace.slot_at.append(at)

@@ -9,12 +9,14 @@ positions are always computed (ONNX Runtime takes another path for a single one)
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
 
 from meterwatch.detection.errors import BundleError
+from meterwatch.detection.library import LIBRARY, pointer
 from meterwatch.detection.params import RECEPTIVE
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 TILE = 16
 PROOF = 256  # positions by which a network is tried
-LARGEST = 8.0  # nothing beyond three hundred times the level is ever expected
 PAST_INPUTS = 2  # scaled power, scaled time since the reading before
 TIME_INPUTS = 12
 
@@ -75,7 +76,10 @@ class SequenceModel:
         if pad := -length % TILE:
             past, time = (np.concatenate([part, np.zeros((*part.shape[:2], pad), np.float32)], axis=2)
                           for part in (past, time))  # fmt: skip
-        raw = self._session.run(None, {"past": past, "time": time})[0][:, :, :length].astype(np.float64)
-        raw = np.minimum(np.maximum(np.where(np.isnan(raw), 0.0, raw), -LARGEST), LARGEST)
-        middle = raw[:, 0]
-        return np.stack([middle, middle - self.band[0] * raw[:, 1], middle + self.band[1] * raw[:, 2]], axis=1)
+        raw = self._session.run(None, {"past": past, "time": time})[0]
+        bounds = np.empty((len(raw), 3, length))
+        LIBRARY.mw_bounds(
+            pointer(raw), ctypes.c_int64(len(raw)), ctypes.c_int64(raw.shape[2]), ctypes.c_int64(length),
+            *map(ctypes.c_double, self.band), pointer(bounds),
+        )  # fmt: skip
+        return bounds

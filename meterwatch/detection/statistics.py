@@ -9,6 +9,7 @@ absence nor a rare weekday makes all else strange; NaN where there is no context
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from meterwatch.detection.catalogue import STATISTICS
 from meterwatch.detection.kernel import Kernel
+from meterwatch.detection.library import LIBRARY, pointer
 from meterwatch.detection.params import SLOTS_A_DAY
 from meterwatch.detection.slots import DEVIATION, RESIDUAL, RUN, VOLTAGE
 
@@ -28,13 +30,12 @@ if TYPE_CHECKING:
 DAYS = np.arange(1, 9) * SLOTS_A_DAY
 WEEKS = np.arange(1, 8) * 7 * SLOTS_A_DAY
 LEAST_CONTEXT = 10  # values: four periods with two or three neighbours each
-CLIP = 50.0  # robust deviations beyond say no more
 ORDINARY = 1.0  # robust deviations up to which nothing is suspicious
 
 # Two sides of one number are measured once: series, how, window, log.
 _MEASURES = list(dict.fromkeys((s.series, s.how, s.window, s.log) for s in STATISTICS))
-_MEASURE_OF = np.array([_MEASURES.index((s.series, s.how, s.window, s.log)) for s in STATISTICS])
-_SIDES = np.array([s.side for s in STATISTICS], np.float64)[:, None]
+_MEASURE_OF = np.array([_MEASURES.index((s.series, s.how, s.window, s.log)) for s in STATISTICS], np.int32)
+_SIDES = np.array([s.side for s in STATISTICS], np.float64)
 _KERNEL = Kernel(_MEASURES, DAYS, WEEKS, LEAST_CONTEXT)
 PLAN = _KERNEL.plan
 # What counts as small before the logarithm, and the least spread: in thousandths, or in shares of the meter's level.
@@ -67,13 +68,16 @@ def deviations(window: Window, m: Ints, slot: Ints, usual: Floats | None = None)
             and upper quartile of the context that it was compared with.
     """
     unit = np.where(_FIXED_UNIT > 0, _FIXED_UNIT, 0.02 * window.level[:, None])
-    floors = np.where(_FIXED_FLOOR > 0, _FIXED_FLOOR, 0.05 * window.level[:, None])[m].T
+    floors = np.where(_FIXED_FLOOR > 0, _FIXED_FLOOR, 0.05 * window.level[:, None])
     now, contexts = _KERNEL.measures(window, unit, m, slot)
-    days, weeks = (_deviation(now, context, floors)[_MEASURE_OF] * _SIDES for context in contexts)
+    nearer, weeks = np.empty((len(m), len(STATISTICS))), np.empty((len(m), len(STATISTICS)), np.bool_)
+    LIBRARY.mw_deviations(
+        ctypes.byref(PLAN), len(STATISTICS), pointer(_MEASURE_OF), pointer(_SIDES), ctypes.c_int64(len(m)), pointer(m),
+        pointer(now), pointer(contexts), pointer(floors), pointer(nearer), pointer(weeks),
+    )  # fmt: skip
     if usual is not None:
-        usual[:] = _shown(now, contexts, np.isnan(days) | (weeks <= days), unit[m].T)
-    nearer: Floats = np.clip(np.fmin(days, weeks), -CLIP, CLIP)
-    return nearer
+        usual[:] = _shown(now, contexts, weeks.T, unit[m].T)
+    return nearer.T
 
 
 def suspicious(deviation: Floats) -> Floats:
@@ -92,10 +96,3 @@ def _shown(now: Floats, contexts: Floats, weeks: NDArray[np.bool_], unit: Floats
     log = np.array([statistic.log for statistic in STATISTICS])
     out[:, log] = np.sign(out[:, log]) * np.expm1(np.abs(out[:, log])) * unit[_MEASURE_OF[log]]
     return out
-
-
-def _deviation(now: Floats, context: Floats, floors: Floats) -> Floats:
-    """How far `now` (s, n) is from its context's quartiles (3, s, n), in robust spreads and `floors` (s, n)."""
-    middle, low, high = context
-    distance: Floats = (now - middle) / ((high - low) / 1.349 + floors)
-    return distance

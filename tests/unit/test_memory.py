@@ -15,7 +15,6 @@ from meterwatch.detection.detector import Detector
 from meterwatch.detection.errors import StateError
 from meterwatch.detection.kinds import WORDS, packed
 from meterwatch.detection.memory import HOT_DTYPE, Memory
-from meterwatch.detection.novelty import HOUR_S
 from meterwatch.detection.params import HISTORY, HOT, SLOT_S, SLOTS_A_DAY, DetectorParams
 from meterwatch.detection.rounds import Models
 from meterwatch.detection.slots import COARSE, LENGTHS, MISSING, from_bytes, to_bytes
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 BLANK = Detector(DetectorParams(), Models())  # it needs no model to remember
 IDS = ("a", "Zähler 7", "")
+HOUR_S = 3600
 LATEST = 2**41  # a time, slot or hour after all others
 TIMES = ("newest", "jump_at", "last_power_at", "resumed_at", "slot", "closed", "slow_slot", "peak_hour",
          "ev_start", "ev_last", "ev_peak", "hole_from", "hole_until", "back_at")  # fmt: skip

@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meterwatch.detection.novelty import HOUR_S, HOURS, NOTHING, novel, novel_from_start
+from meterwatch.detection.novelty import HOURS, NOTHING, novel, novel_from_start
 from tests import naive
 
+HOUR_S = 3600
 DAY0 = 400_000 * HOUR_S
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 90_000), st.floats(-5, 9, width=32)), max_size=60)
 
