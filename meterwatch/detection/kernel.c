@@ -7,16 +7,9 @@ number comes of the same operations in the same order, so that a slot has the sa
 
 enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
 
-/* Where the processor has wide registers, they are used; the bits are the same. */
-#if defined(__x86_64__) && defined(__linux__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#endif
-
 #define CLIP 50.0 /* robust deviations beyond say no more */
 #define TOLD 0.5f /* of what the hours before have shown is taken off: a change still counts for something the day after */
-#define MOST 64 /* lags of a look-up, and values in a context, at most */
+#define MOST 64   /* lags of a look-up, and values in a context, at most */
 
 typedef struct { /* one meter's series, history and hot slots joined, and running sums where they are looked at */
     int16_t *code;
@@ -42,7 +35,7 @@ int mw_accepted(const Plan *plan, const uint8_t *flag, int days) {
 
 /* Sort each lane's n values, n rows of `lanes`: merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2 M),
    whose comparisons do not depend on the values, so that all lanes go together. */
-WIDE static void sort(double *rows, int n, int lanes) {
+static void sort(double *rows, int n, int lanes) {
     int top = 1;
     while (2 * top < n) top *= 2;
     for (int p = top; p > 0; p /= 2)
@@ -198,35 +191,35 @@ static double logarithm(double raw, double unit) {
     return raw > 0 ? size : raw < 0 ? -size : raw;
 }
 
-/* Median and quartiles of every measure at one slot: `near` has the slot's values and its neighbours' before and after,
-   (3, lags, measures); a logarithm keeps the order, so it is taken of what is picked. */
-static void contexts(const Plan *plan, const double *near, const double *unit, int least, int64_t n, double *scratch,
-                     double *out) {
-    int lanes = plan->measures;
-    for (int part = 0; part < 2; part++, out += 3 * (int64_t)lanes * n) {
+/* Median and quartiles at one slot of the measures of `some` lanes: `near` has the slot's values and its neighbours'
+   before and after, (3, lags, some); a logarithm keeps the order, so it is taken of what is picked. */
+static void contexts(const Plan *plan, const double *near, const double *unit, const int *lane, int some, int least,
+                     int64_t n, double *scratch, double *out) {
+    int64_t wide = plan->measures * n;
+    for (int part = 0; part < 2; part++, out += 3 * wide) {
         const int32_t *places = part ? plan->of_weeks : plan->of_days;
         int periods = part ? plan->weeks : plan->days, rows = 0;
-        int32_t counts[lanes];
+        int32_t counts[plan->measures];
         memset(counts, 0, sizeof counts);
         for (int beside = 0; beside < 3; beside++)
             for (int l = 0; l < periods; l++, rows++) {
-                const double *from = near + (int64_t)(beside * plan->lags + places[l]) * lanes;
-                double *to = scratch + (int64_t)rows * lanes;
-                for (int j = 0; j < lanes; j++) {
+                const double *from = near + (int64_t)(beside * plan->lags + places[l]) * some;
+                double *to = scratch + (int64_t)rows * some;
+                for (int j = 0; j < some; j++) {
                     int there = from[j] == from[j];
                     counts[j] += there;
                     to[j] = there ? from[j] : INFINITY;
                 }
             }
-        sort(scratch, rows, lanes);
-        for (int j = 0; j < lanes; j++) {
-            double found[4] = {NAN, NAN, NAN, NAN};
-            if (counts[j] >= least) pick(scratch + j, lanes, counts[j], found);
-            if (plan->measure[j].log)
-                for (int k = 0; k < 4; k++) found[k] = logarithm(found[k], unit[j]);
-            out[j * n] = (found[0] + found[1]) / 2;
-            out[((int64_t)lanes + j) * n] = found[2];
-            out[((int64_t)2 * lanes + j) * n] = found[3];
+        sort(scratch, rows, some);
+        for (int j = 0; j < some; j++) {
+            double found[4] = {NAN, NAN, NAN, NAN}, *to = out + lane[j] * n;
+            if (counts[j] >= least) pick(scratch + j, some, counts[j], found);
+            if (plan->measure[lane[j]].log)
+                for (int k = 0; k < 4; k++) found[k] = logarithm(found[k], unit[lane[j]]);
+            to[0] = (found[0] + found[1]) / 2;
+            to[wide] = found[2];
+            to[2 * wide] = found[3];
         }
     }
 }
@@ -268,26 +261,34 @@ void mw_measures(const Plan *plan, const Meters *meters, int days, const double 
         Stretches at;
         stretch(plan, lowest, highest, &at);
         for (int k = 0; k < plan->series; k++) join(plan, meters, m[from], k, &at, &laid[k]);
-        for (int j = 0; j < lanes; j++) {
-            const Measure *measure = &plan->measure[j];
+        int lane[lanes], some = 0; /* those of series that there is nothing of are not known */
+        for (int j = 0; j < lanes; j++)
+            if (laid[plan->measure[j].series].present) lane[some++] = j;
+        for (int j = 0; j < some; j++) {
+            const Measure *measure = &plan->measure[lane[j]];
             int k = measure->series, summed = measure->how != MAX_OF && measure->how != MIN_OF;
-            const int64_t *sums = NULL;
-            if (laid[k].present && summed) sums = running(plan, &laid[plan->min], &laid[k], k, measure->how, &at);
+            const int64_t *sums = summed ? running(plan, &laid[plan->min], &laid[k], k, measure->how, &at) : NULL;
             for (int c = 0; c < columns; c++) {
                 if (!wanted[c]) continue;
                 for (int l = 0; l < lags; l++) {
                     int64_t place = lowest - 1 + c - plan->lag[l], old = plan->history + place;
-                    int looked_at = laid[k].present && (!plan->lag[l] || old >= plan->history || all || !flag[old]);
-                    values[((int64_t)c * lags + l) * lanes + j] =
+                    int looked_at = !plan->lag[l] || old >= plan->history || all || !flag[old];
+                    values[((int64_t)c * lags + l) * some + j] =
                         looked_at ? look(plan, &laid[k], sums, measure, plan->lengths[k] + place) : NAN;
                 }
             }
         }
         for (int64_t i = from; i < to; i++) {
-            const double *near = values + (slot[i] - lowest) * lags * lanes, *own = near + (int64_t)lags * lanes;
-            for (int j = 0; j < lanes; j++)
-                now[j * n + i] = plan->measure[j].log ? logarithm(own[j], mine[j]) : own[j];
-            contexts(plan, near, mine, least, n, sorted, context + i);
+            const double *near = values + (slot[i] - lowest) * lags * some, *own = near + (int64_t)lags * some;
+            for (int j = 0; j < lanes; j++) {
+                now[j * n + i] = NAN;
+                for (int k = 0; k < 6; k++) context[((int64_t)k * lanes + j) * n + i] = NAN;
+            }
+            for (int j = 0; j < some; j++) {
+                int is = lane[j];
+                now[is * n + i] = plan->measure[is].log ? logarithm(own[j], mine[is]) : own[j];
+            }
+            contexts(plan, near, mine, lane, some, least, n, sorted, context + i);
         }
     }
 }

@@ -78,6 +78,8 @@ HOT_DTYPE = np.dtype(
         ("hot", "<i2", (len(SERIES), HOT)),  # slots since the profile changed; comes last
     ]
 )
+if getattr(LIBRARY, "mw_record_size", int)() != HOT_DTYPE.itemsize:
+    raise ImportError("meterwatch.detection._kernel was built of another version; run make setup")
 STATE_SIZE = HOT_DTYPE.itemsize - len(COARSE) * HOT  # of the record in a state: coarse series in bytes
 _HEAD = struct.Struct("<4sHH8s8s")  # magic, schema, series present, meter, digest
 _STATE_MAGIC, _PROFILE_MAGIC = b"MWst", b"MWpf"
