@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,25 @@ def test_what_the_network_sees_equals_its_slow_twin(bundle: Path, kind: Kind) ->
         own_past, own_time = naive.network_inputs(memory, sent, k)
         assert seen[0, :, k : k + RECEPTIVE].tolist() == own_past
         assert time[0, :, k].tolist() == own_time
+
+
+def test_the_network_knows_the_week(bundle: Path) -> None:
+    """Hour and weekend of every judged time over a week, as the calendar has them; the cadence beside them."""
+    kind = KINDS[2]
+    known, stream = Caller(Detector.load(bundle)).follow(past(kind)), past(kind, 9)
+    ids, _, readings = stream.grouped(0, len(stream))
+    trace = Trace(want_inputs=True)
+    known.detector.observe(ids, [known.states[kind.meter_id]], [known.profiles[kind.meter_id]], readings, trace)
+    judged = [(at, row) for _, _, time, _, times in trace.past for at, row in zip(times[0], time[0].T, strict=True)]
+    moments = [datetime.fromtimestamp(int(at), UTC) for at, _ in judged]
+    weekend = [float(row[10]) for _, row in judged]
+    assert weekend == [float(moment.weekday() >= 5) for moment in moments]
+    assert set(weekend) == {0.0, 1.0}
+    angle = np.array([2 * np.pi * (moment.hour + moment.minute / 60) / 24 for moment in moments])
+    told = np.array([row[6:10] for _, row in judged])
+    waves = [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
+    np.testing.assert_allclose(told, np.transpose(waves), atol=1e-6)
+    np.testing.assert_allclose([row[11] for _, row in judged], np.log(2), atol=1e-6)
 
 
 def test_the_band_holds_the_middle_and_follows_its_factors(bundle: Path, model: SequenceModel) -> None:
