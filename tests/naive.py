@@ -374,10 +374,10 @@ def events(
 
 
 def novel(meter: Sequence[int], at: Sequence[int], score: Sequence[float]) -> list[float]:
-    """Each score less half of the largest positive one of the meter's 25 hours before its hour."""
+    """Each score less three quarters of the largest positive one of the meter's 25 hours before its hour."""
     out = []
     for m, t, s in zip(meter, at, score, strict=True):
         hour = t // HOUR
         before = [v for n, u, v in zip(meter, at, score, strict=True) if n == m and hour - 25 <= u // HOUR < hour]
-        out.append(s - 0.5 * max([0.0, *before]))
+        out.append(s - 0.75 * max([0.0, *before]))
     return out

@@ -120,26 +120,25 @@ def teach(parts: Sequence[Rows], *, iterations: int, seed: int) -> Any:  # noqa:
         early_stopping=False, random_state=seed, max_bins=BINS, max_features=LOOKED_AT,
     )  # fmt: skip
     with threadpool_limits(**_ALONE):
-        return model.fit(coarse(features, weight), label, sample_weight=weight)
+        return model.fit(coarse(features), label, sample_weight=weight)
 
 
-def coarse(features: Floats, weight: Floats) -> NDArray[np.float32]:
-    """Features (n, m) with at most `BINS` different values a column: each moved to the nearest of its quantiles.
+def coarse(features: Floats) -> NDArray[np.float32]:
+    """Features (n, m) with at most `BINS` different values a column: each moved to the nearest of its steps.
 
-    scikit-learn cuts each feature into so many bins by weight itself, but a quantile at a time, which takes longer
-    than all the boosting. Of no more different values than bins it takes the middles between them as bounds, so that
-    training and judging put a value on the same side of each.
+    scikit-learn cuts each feature into so many bins by quantiles. Ordinary slots have nearly all of the weight, so what
+    only faults reach would be one bin. Steps that grow with the value tell twice the usual from four times wherever
+    that lies. Of no more different values than bins it takes the middles between them as bounds, so that training
+    and judging put a value on the same side of each.
     """
     out = features.astype(np.float32)
     for column in out.T:
         known = ~np.isnan(column)
         if known.any():
-            order = np.argsort(column[known], kind="stable")
-            below = np.cumsum(weight[known][order])
-            place = np.searchsorted(below, np.linspace(0, below[-1], BINS)).clip(max=len(order) - 1)
-            kept = np.unique(column[known][order][place])
-            middles = (kept[1:].astype(np.float64) + kept[:-1]) / 2
-            column[known] = kept[np.searchsorted(middles, column[known])]
+            low, high = column[known].min(), column[known].max()
+            steps = np.unique((np.geomspace if low > 0 else np.linspace)(low, high, BINS, dtype=np.float32))
+            middles = (steps[1:].astype(np.float64) + steps[:-1]) / 2
+            column[known] = steps[np.searchsorted(middles, column[known])]
     return out
 
 

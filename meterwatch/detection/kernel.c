@@ -8,7 +8,7 @@ number comes of the same operations in the same order, so that a slot has the sa
 enum { MEAN_OF, MAX_OF, MIN_OF, ROUGH, SPAN, HOWS };
 
 #define CLIP 50.0 /* robust deviations beyond say no more */
-#define TOLD 0.5f /* of what the hours before have shown is taken off: a change still counts for something the day after */
+#define TOLD 0.75 /* of what the hours before have shown is taken off: a change still counts for something the day after */
 #define MOST 64   /* lags of a look-up, and values in a context, at most */
 
 typedef struct { /* one meter's series, history and hot slots joined, and running sums where they are looked at */
@@ -313,7 +313,7 @@ void mw_deviations(const Plan *plan, int statistics, const int32_t *of, const do
         }
 }
 
-/* Take from each score half of the largest positive one of the HOURS before its hour, and note it: `peaks`
+/* Take from each score three quarters of the largest positive one of the HOURS before its hour, and note it: `peaks`
    (meters, HOURS + 1) is the largest of each hour up to `newest`, in order of time. */
 void mw_novel(float *peaks, int64_t *newest, int64_t n, const int64_t *m, const int64_t *at, const double *score,
               double *out) {

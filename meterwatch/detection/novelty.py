@@ -27,7 +27,7 @@ NOTHING = -np.inf
 def novel(
     peaks: NDArray[np.float32], newest: Ints, meter: Ints, at: Ints, scores: Floats
 ) -> tuple[Floats, NDArray[np.float32], Ints]:
-    """Take from each score half of the largest positive one of the `HOURS` before its hour.
+    """Take from each score three quarters of the largest positive one of the `HOURS` before its hour.
 
     Args:
         peaks: (m, HOURS + 1) the largest score of each hour up to `newest`, `NOTHING` where there was none.

@@ -70,6 +70,6 @@ def test_a_change_counts_when_it_comes_and_again_a_day_after_it_ended() -> None:
     score = np.where((hours >= 30) & (hours < 40), 4.0, -1.0)
     found = novel_from_start(np.zeros(80, np.int64), DAY0 + hours * HOUR_S, score)
     assert found[30] == 4.0
-    assert (found[31:40] == 2.0).all()
-    assert (found[40 : 40 + HOURS] == -3.0).all()
+    assert (found[31:40] == 1.0).all()
+    assert (found[40 : 40 + HOURS] == -4.0).all()
     assert (found[40 + HOURS :] == -1.0).all()
