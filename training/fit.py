@@ -38,7 +38,7 @@ class FitParams:
     segments: int = 3000
     faults: int = 400
     faults_per_month: float = 6.0
-    iterations: int = 80
+    iterations: int = 160
     folds: int = 3
     seed: int = 1
 
