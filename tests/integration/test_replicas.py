@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from meterwatch.detection.detector import seal
+from meterwatch.kafka import Topic
 from meterwatch.settings import Settings
 from meterwatch.status import status
 from meterwatch.storage import champions
@@ -25,7 +26,6 @@ from serving import replicas
 from serving.client import Client
 from streaming import scoring
 from streaming.batches import Batches
-from streaming.ledger import Topic
 from streaming.parse import RECORDS
 from streaming.pipeline import _patient
 from tests.comparing import compare, differences
