@@ -144,6 +144,8 @@ def coarse(features: Floats) -> NDArray[np.float32]:
 
 def weigh(model: Any, features: Floats) -> Floats:  # noqa: ANN401
     """Raw scores of the weigher, higher is worse, (n, statistics + 1) → (n,)."""
+    if not len(features):  # scikit-learn refuses to judge nothing: a copy of a few days may show no fault
+        return np.empty(0)
     with threadpool_limits(**_ALONE):
         scores: Floats = model.decision_function(features.astype(np.float32))
     return scores

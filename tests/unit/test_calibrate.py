@@ -168,6 +168,15 @@ def test_the_weigher_judges_what_taught_it_as_it_was_taught(rng: np.random.Gener
     np.testing.assert_array_equal(weigh(model, features), weigh(model, coarse(features)))
 
 
+def test_a_block_of_days_without_a_slot_is_weighed_too(rng: np.random.Generator) -> None:
+    """As of very few days, or in a copy of them that shows no fault."""
+    at = np.arange(192) * SLOT
+    quiet = Rows(at * 0, at, rng.normal(2, 1, (192, 3)), at * 0, np.ones(192))
+    taught = Rows(at * 0, at, rng.normal(5, 1, (192, 3)), at * 0 + 1, np.ones(192))
+
+    assert np.isfinite(out_of_fold(quiet, [taught], folds=3, iterations=2, seed=1)).all()
+
+
 class Remembering:
     """A weigher that only remembers which days it was shown."""
 
