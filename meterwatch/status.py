@@ -92,7 +92,7 @@ def explain(settings: Settings, meter_id: str, at: str, *, replay: bool = False)
             url, params={"at": at, "replay": replay}, headers=bearer(settings.api_key), timeout=EXPLAIN_SECONDS
         )
         told = answer.json()
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise AskError(f"no service at {settings.service_url} ({error}); start it with `meterwatch serve`") from None
     except ValueError:
         raise AskError(f"{url} is no meterwatch service; check METERWATCH_SERVICE_URL") from None

@@ -120,7 +120,7 @@ class Client:
                 call = step()
                 try:
                     step = partial(asking.send, self._http.request(**call))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     step = partial(asking.throw, error)
         except StopIteration as end:
             answer: T = end.value
@@ -129,7 +129,7 @@ class Client:
     def _get(self, url: str, seconds: float) -> httpx.Response | None:
         try:
             return self._http.get(url, timeout=seconds)
-        except httpx.TransportError:
+        except httpx.RequestError:
             return None
 
     def _model(self, url: str) -> str | None:
@@ -180,7 +180,7 @@ class AsyncClient:
                 call = step()
                 try:
                     step = partial(asking.send, await self._http.request(**call))
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     step = partial(asking.throw, error)
         except StopIteration as end:
             answer: T = end.value
@@ -210,9 +210,11 @@ def _content(url: str, response: httpx.Response) -> bytes:
 
 def _object(url: str, response: httpx.Response) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = orjson.loads(_content(url, response))
+        answer = orjson.loads(_content(url, response))
     except orjson.JSONDecodeError as error:
         raise ServiceUnavailable(f"{url}: {NO_ANSWER}: {error}") from error
+    if not isinstance(answer, dict):
+        raise ServiceUnavailable(f"{url}: {NO_ANSWER}")
     return answer
 
 
@@ -251,4 +253,4 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
 
 def _seconds(headers: httpx.Headers) -> float | None:
     value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isdecimal() else None

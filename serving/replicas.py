@@ -35,8 +35,10 @@ class ServiceRefused(Exception):  # noqa: N818
     """The service will not answer this request, now or later; `problem` is its RFC 9457 body."""
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        told = problem.get("detail") or problem.get("title") or "no reason given"
-        faults = [error for error in problem.get("errors", []) if str(error.get("detail")) not in told]
+        told = str(problem.get("detail") or problem.get("title") or "no reason given")
+        errors = problem.get("errors")  # what answers may be anybody
+        errors = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+        faults = [error for error in errors if str(error.get("detail")) not in told]
         where = "; ".join(f"{error.get('path')}: {error.get('detail')}" for error in faults)
         super().__init__(f"{status} {told}" + (f" ({where})" if where else ""))
         self.status = status
@@ -88,7 +90,7 @@ class Replicas:
             call: what else `httpx.Client.request` is told.
 
         Yields:
-            Arguments of `httpx.Client.request`; the response is sent back, a `httpx.TransportError` thrown.
+            Arguments of `httpx.Client.request`; the response is sent back, a `httpx.RequestError` thrown.
 
         Raises:
             ServiceRefused: one refuses, and none answers. One that is older than the others may refuse what they take.
@@ -105,7 +107,7 @@ class Replicas:
                 seconds = min(timeout, HANGS) if another_is_well else timeout
                 limits = httpx.Timeout(seconds, connect=CONNECT)
                 answer = read(replica.url, (yield {**call, "url": replica.url + path, "timeout": limits}))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 faults.append(ServiceUnavailable(f"{replica.url}: {error or type(error).__name__}"))
                 replica.sick()
             except ServiceUnavailable as error:

@@ -52,9 +52,11 @@ class Webhook:
         delivery = f"{changes[0]['sequence']}-{changes[-1]['sequence']}"
         body = as_json({"delivery": delivery, "changes": [told(change) for change in changes]})
         where = f"{self._url.scheme}://{self._url.netloc.decode().rpartition('@')[2]}"  # the rest may be a secret
+        headers = signed(self._key, delivery, time.time(), body)
         try:
-            response = self._http.post(self._url, content=body, headers=signed(self._key, delivery, time.time(), body))
-        except httpx.TransportError as error:
+            with self._http.stream("POST", self._url, content=body, headers=headers) as response:
+                pass  # the head says it all: what follows may have no end
+        except httpx.RequestError as error:
             raise UntoldError(f"{where}: {error or type(error).__name__}") from error
         if not response.is_success:
             pause = response.headers.get("Retry-After", "")

@@ -99,10 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.pop(0) if self.server.faults else "204"
         if fault == "hangs":
             self.server.over.wait(PATIENCE)
-        if fault in {"204", "lost"} and VERIFIED["verified"](SECRET.decode(), self.headers, body):
+        if fault in {"204", "lost", "endless"} and VERIFIED["verified"](SECRET.decode(), self.headers, body):
             assert not VERIFIED["verified"](SECRET.decode(), self.headers, body + b" ")
             self.server.deliveries.append((self.headers["webhook-id"], body))
-        if fault != "lost":  # else it was taken, and the answer never comes
+        if fault == "endless":
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(b"is no gzip")
+            self.server.over.wait(PATIENCE)
+        elif fault != "lost":  # else it was taken, and the answer never comes
             self.send_response(204 if fault == "hangs" else int(fault))
             self.end_headers()
 
@@ -242,6 +248,18 @@ def test_a_receiver_that_hangs_holds_nobody_up(
     value = metrics[1].registry.get_sample_value
     assert value("meterwatch_alerts_total", {"receiver": "webhook", "outcome": "told"}) == 151
     assert value("meterwatch_alerts_total", {"receiver": "webhook", "outcome": "failed"}) == 2
+
+
+def test_an_answers_head_says_it_all(tmp_path: Path, secret_file: Path) -> None:
+    """What follows may be damaged and without end: it is not waited for, and ends no thread."""
+    with receiving() as receiver:
+        receiver.faults = ["endless", "endless"]
+        settings = Settings(run_dir=tmp_path, webhook_url=receiver.url, webhook_secret_file=secret_file)
+        webhook = Webhook(settings)
+        for number in range(2):
+            times = dict.fromkeys(("start_at", "end_at", "peak_at"), number)
+            webhook.tell([{"sequence": number, **times}])
+        assert [delivery for delivery, _ in receiver.deliveries] == ["0-0", "1-1"]
 
 
 def test_without_a_broker_they_are_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -93,6 +94,24 @@ def test_whoever_is_sound_answers_whatever_the_others_do(kinds: list[str], pause
             else:
                 assert isinstance(answer, ServiceUnavailable | ServiceRefused)
             assert max([*scored.values(), *looked.values()]) == 1
+
+
+STRANGE = ["[]", "null", '{"errors": null}', '{"errors": ["x"]}', '{"errors": {"a": 1}, "detail": 5}', "no gzip"]
+
+
+@pytest.mark.parametrize("status", [200, 422, 503])
+@pytest.mark.parametrize("body", STRANGE)
+def test_whatever_a_stranger_answers_is_unavailable_or_refused(status: int, body: str) -> None:
+    """Damaged in a way that httpx notices while it reads, too."""
+    head = [(b"Retry-After", b"\xb2"), (b"Content-Encoding", b"gzip" if body == "no gzip" else b"identity")]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers=head, stream=httpx.ByteStream(body.encode()))
+
+    client = Client("http://x", attempts=1)
+    client._http = httpx.Client(transport=httpx.MockTransport(answer))
+    with suppress(ServiceUnavailable, ServiceRefused):
+        assert isinstance(client.score([]), dict)
 
 
 @settings(deadline=None)
