@@ -9,6 +9,7 @@ import re
 from datetime import UTC, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -18,7 +19,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "METERWATCH_"
 ENV_FILE = ".env"
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
-_ADDRESS = re.compile(r"https?://[^\s/?#]+(?:/[^\s?#]*)?")
 _SERVER = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
 
 
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     @classmethod
     def _services_are_addresses(cls, value: str) -> str:
         for url in value.split(",") if value else []:
-            if not _ADDRESS.fullmatch(url.strip()):
+            if not _is_address(url.strip()) or "?" in url or "#" in url:
                 raise ValueError(f"{url.strip()!r} is not of the form http://HOST:PORT")
         return value
 
@@ -119,7 +119,7 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}HOST={self.host} would be open to others; set {PREFIX}API_KEYS_FILE, or use 127.0.0.1"
             )
-        if self.webhook_url and not _ADDRESS.match(self.webhook_url):
+        if self.webhook_url and not _is_address(self.webhook_url):
             raise ValueError(f"{PREFIX}WEBHOOK_URL is not of the form https://HOST/PATH")
         if self.webhook_url and self.webhook_secret_file is None:
             raise ValueError(
@@ -177,6 +177,15 @@ def zone_of(name: str) -> tzinfo:
         raise ValueError(
             f"{name!r} is no time zone; give an IANA name as Europe/Paris, or an offset as +01:00"
         ) from None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port  # refuse what no request could be sent to
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and host != b"" and url.isprintable() and " " not in url
 
 
 def _from_file() -> dict[str, str | None]:

@@ -93,9 +93,17 @@ def test_a_webhook_needs_a_secret_and_an_address(monkeypatch: pytest.MonkeyPatch
         load()
     monkeypatch.setenv("METERWATCH_WEBHOOK_SECRET_FILE", "secret")
     assert load().webhook_secret_file == Path("secret")
-    monkeypatch.setenv("METERWATCH_WEBHOOK_URL", "example.com/hooks/7")
-    with pytest.raises(SettingsError, match="METERWATCH_WEBHOOK_URL is not of the form"):
-        load()
+    for wrong in (
+        "example.com/hooks/7",
+        "https://",
+        "https://a..b/7",
+        "https://a:port/7",
+        "https://[::1/7",
+        "https://a b",
+    ):
+        monkeypatch.setenv("METERWATCH_WEBHOOK_URL", wrong)
+        with pytest.raises(SettingsError, match="METERWATCH_WEBHOOK_URL is not of the form"):
+            load()
 
 
 def test_events_may_go_to_no_topic_but_not_to_that_of_the_readings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +127,7 @@ def test_an_empty_value_is_the_default_where_that_is_empty(monkeypatch: pytest.M
      ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:99999"), ("TRIGGER_SECONDS", "nan"), ("KAFKA_TOPIC", "a b"),
      ("ENERGY_PRICE", "inf"), ("TIMEZONE", "Europe/Pari"), ("TIMEZONE", "../UTC"), ("TIMEZONE", "+25:00"),
      ("MAX_OFFSETS_PER_TRIGGER", "0"), ("SERVICE_URL", "localhost:8000"), ("SERVICE_URL", "http://a:1,"),
+     ("SERVICE_URL", "http://a..b"), ("SERVICE_URL", "http://a:99999"), ("SERVICE_URL", "http://a/?b"),
      ("RETENTION_DAYS", "-1"), ("STREAM_METRICS_PORT", "8000")],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
