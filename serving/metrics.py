@@ -74,7 +74,7 @@ class Metrics:
                 self._readings.labels(STATUSES[status]).inc(count)
         for event in observed.events:
             if event.end_at is not None:
-                self._events.labels(next(name for least, name in SEVERITIES if event.severity >= least)).inc()
+                self._events.labels(next((name for least, name in SEVERITIES if event.severity >= least), "low")).inc()
         if len(readings.at):
             self._newest.set(int(readings.at.max()))
 

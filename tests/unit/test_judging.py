@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterwatch.detection.detector import Detector
+from meterwatch.detection.memory import Memory
 from meterwatch.detection.readings import Readings
 from serving import jsontext, judging
 from serving.champion import Model
@@ -19,10 +20,12 @@ from serving.metrics import Metrics
 from serving.problems import Problem
 from serving.question import Question
 from tests.households import household
+from tests.instances import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+DAY_S = 86_400
 AT, CHANNELS = household(days=3, seed=8)
 
 
@@ -88,4 +91,20 @@ def test_one_at_fault_harms_no_other(model: Model) -> None:
     assert isinstance(error, Problem)
     assert error.status_code == 422
     assert error.errors[0][0] == "meters[0].state"
+    assert jsontext.encode(good, answer, "1") == told(model, good)  # type: ignore[arg-type]
+
+
+def test_a_forged_state_holds_nobody_up(model: Model) -> None:
+    """One whose open event has no number for its severity, and ends with the next reading; sealed well."""
+    memory = Memory.decode(["x"], [None], [None])
+    memory.hot["newest"] = memory.hot["ev_start"] = memory.hot["ev_last"] = AT[0] - DAY_S
+    memory.hot["ev_score"] = np.nan
+    forged, good = question({"x": 1}, state=memory.encode_states()[0]), question({"a": 5})
+
+    async def both() -> list[object]:
+        together = Together(Metrics())
+        asked = [asyncio.ensure_future(together.judge(one, model)) for one in (forged, good)]
+        return list(await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), PATIENCE))
+
+    _, answer = asyncio.run(both())
     assert jsontext.encode(good, answer, "1") == told(model, good)  # type: ignore[arg-type]
