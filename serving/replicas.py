@@ -54,11 +54,14 @@ class Replica:
 
     def well(self) -> None:
         """It has answered."""
-        self.is_sick, self._rest, self.due = False, FIRST_REST, 0.0
+        self.is_sick, self._rest, self.due, self._fell = False, FIRST_REST, 0.0, 0.0
 
-    def sick(self, seconds: float = 0.0) -> None:
-        """It is away, hangs, answers nonsense or asked for a pause of so many seconds."""
-        self.is_sick, self.due = True, time.monotonic() + max(self._rest, min(seconds, LONGEST_REST))
+    def sick(self, begun: float, seconds: float = 0.0) -> None:
+        """It is away, hangs, answers nonsense or asked for a pause of so many seconds, says who asks since `begun`."""
+        if self.is_sick and self._fell > begun:
+            return  # requests that were on their way together tell of one fault
+        self.is_sick, self._fell = True, time.monotonic()
+        self.due = self._fell + max(self._rest, min(seconds, LONGEST_REST))
         self._rest = min(2 * self._rest, LONGEST_REST)
 
 
@@ -98,7 +101,7 @@ class Replicas:
         """
         faults: list[ServiceUnavailable | ServiceRefused] = []
         refusing: list[Replica] = []
-        order = self._order()
+        begun, order = time.monotonic(), self._order()
         for place, replica in enumerate(order, 1):
             another_is_well = any(not other.is_sick for other in order[place:])
             try:
@@ -109,21 +112,21 @@ class Replicas:
                 answer = read(replica.url, (yield {**call, "url": replica.url + path, "timeout": limits}))
             except httpx.RequestError as error:
                 faults.append(ServiceUnavailable(f"{replica.url}: {error or type(error).__name__}"))
-                replica.sick()
+                replica.sick(begun)
             except ServiceUnavailable as error:
                 faults.append(error)
-                replica.sick(error.retry_after or 0.0)
+                replica.sick(begun, error.retry_after or 0.0)
             except ServiceRefused as error:
                 if error.status < httpx.codes.INTERNAL_SERVER_ERROR:
                     refusing.append(replica)
                     faults.insert(0, error)  # it says more than that somebody is away
                 else:
-                    replica.sick()
+                    replica.sick(begun)
                     faults.append(error)
             else:
                 replica.well()
                 for other in refusing:  # out of step with this one
-                    other.sick()
+                    other.sick(begun)
                 return answer
         raise faults[0]
 

@@ -148,6 +148,22 @@ def test_a_sick_one_is_left_alone_looked_at_seldom_and_taken_back(monkeypatch: p
     assert sum((town.ask()[1] for _ in range(10)), Counter()) == Counter({"0": 5, "1": 5})
 
 
+def test_requests_that_fail_together_are_one_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many were on their way when it died, it is looked at again after the first rest."""
+    clock = Clock()
+    monkeypatch.setattr(replicas, "time", clock)
+    two = Replicas(["a", "b"])
+    asking = [two.ask("/score", _object, 120.0, {"method": "POST"}) for _ in range(16)]
+    calls = [next(one) for one in asking]
+    for one, call in zip(asking, calls, strict=True):
+        clock.now += 0.01
+        if call["url"] == "a/score":
+            assert one.throw(httpx.ConnectError("refused"))["url"] == "b/score"
+    clock.now += FIRST_REST
+    looks = [next(two.ask("/score", _object, 120.0, {"method": "POST"}))["url"] for _ in range(3)]
+    assert looks == ["a/readyz", "b/score", "b/score"]
+
+
 def test_both_clients_go_elsewhere_over_real_sockets() -> None:
     """One closes the connection, one answers a page, one is of another mind; the fourth is asked."""
 
