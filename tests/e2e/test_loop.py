@@ -174,7 +174,8 @@ def test_what_is_older_than_the_retention_is_pruned_and_sums_and_events_stay(
     ((first,),) = calm.rows("SELECT min(at) FROM power_data")
     with closing(sqlite3.connect(calm.dir / "meterwatch.db")) as db, db:  # whatever this model found so far
         db.execute(
-            "INSERT INTO events SELECT 'of-old', meter_id, at, at, at, 50, 'surge', 1, '1' FROM power_data WHERE at = ?",
+            "INSERT INTO events SELECT 'of-old', meter_id, at, at, at, 50, 'surge', 1, '1' FROM power_data"
+            " WHERE at = ?",
             (first,),
         )
     before = dump(calm)
