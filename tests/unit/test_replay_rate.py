@@ -69,7 +69,7 @@ class Clock:
 @pytest.fixture(scope="module")
 def patched() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay.topics, "ensure", lambda _: None)
+        patch.setattr(replay.topics, "ensure", lambda *_: None)
         yield patch
 
 
