@@ -20,7 +20,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 from playwright.sync_api import sync_playwright
 from plotly.utils import PlotlyJSONEncoder
@@ -31,7 +30,7 @@ from meterwatch.settings import Settings, zone_of
 from meterwatch.storage import queries
 from serving.dashboard.reads import Pages
 from tests.households import household
-from tests.instances import Instance, wait_for
+from tests.instances import Instance, answers, wait_for
 from tests.stored import store
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ def pages(instance: Instance, newest: int, minutes: float) -> list[str]:
     service = instance.spawn("serve")
     lines = [f"{'page visible after, s':32s} {'first visit':>12s} {'again':>24s}"]
     try:
-        wait_for("the service", lambda: ready(instance), seconds=60)
+        wait_for("the service", lambda: answers(f"{instance.url}/readyz"), seconds=60)
         with sync_playwright() as play:
             browser = play.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
             for path, seen in (("/", "#now-body table"), ("/meter", ".nsewdrag"), ("/events", "#events-body > *")):
@@ -209,14 +208,6 @@ def visible(context: Any, url: str, seen: str) -> float:  # noqa: ANN401 - playw
     took = time.perf_counter() - begun
     page.close()
     return took
-
-
-def ready(instance: Instance) -> bool:
-    """Whether the service answers."""
-    try:
-        return httpx.get(f"{instance.url}/readyz", timeout=5).is_success
-    except httpx.TransportError:
-        return False
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meterwatch.detection.faults import Label
+    from meterwatch.detection.readings import Observation
 
 LONDON = {"LCLid": "meter_id", "tstp": "at", "energy(kWh/hh)": "energy_kwh"}
 FEWEST = 14 * 48  # readings on either side of the moment; a meter with fewer is left out
@@ -51,20 +52,18 @@ def frame_of(file: Path) -> pd.DataFrame:
 
 
 def judged(
-    detector: Detector, before: Sequence[Series], after: Sequence[Series], labels: Sequence[Sequence[Label]]
+    detector: Detector, known: Observation, after: Sequence[Series], labels: Sequence[Sequence[Label]]
 ) -> list[Scored]:
     """Scores of each meter's later part, from the states that the earlier one left."""
-    ids: list[str] = [one.meter_id for one in before]
-    known = detector.observe(ids, [None] * len(ids), [None] * len(ids), together(before))
+    ids = [one.meter_id for one in after]
     score = detector.observe(ids, known.states, known.profiles, together(after)).verdicts.score
     edges = np.cumsum([0, *(len(one.at) for one in after)])
     return [Scored(one.at, score[edges[i] : edges[i + 1]], labels[i], cadence_s(one.at)) for i, one in enumerate(after)]
 
 
-def table(name: str, meters_scored: list[Scored]) -> list[str]:
+def row(name: str, scored: list[Scored]) -> str:
     """A detector's recall at each budget."""
-    found = recall_at_budgets(meters_scored)
-    return [f"{name:18}" + "".join(f"{at.counted.recall:>9.1%}" for at in found)]
+    return f"{name:18}" + "".join(f"{at.counted.recall:>9.1%}" for at in recall_at_budgets(scored))
 
 
 def main() -> None:
@@ -83,7 +82,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         detector = Detector.load(fit(before, FitParams(), Path(scratch), progress=print))
     threshold = detector.params.threshold
-    clean = judged(detector, before, after, [[] for _ in after])
+    ids: list[str] = [one.meter_id for one in before]
+    known = detector.observe(ids, [None] * len(ids), [None] * len(ids), together(before))
+    clean = judged(detector, known, after, [[] for _ in after])
     ours: list[Scored] = []
     peers: dict[str, list[Scored]] = {name: [] for name in told.peers.split(",") if name}
     for copy in range(told.copies):
@@ -92,7 +93,7 @@ def main() -> None:
             channels, found = inject_many(one.at, one.channels, seed=SEED + copy * 1000 + i, per_month=PER_MONTH)
             faulty.append(Series(one.meter_id, one.at, channels))
             labels.append(found)
-        ours += judged(detector, before, faulty, labels)
+        ours += judged(detector, known, faulty, labels)
         for name, scored in peers.items():
             for history, one, found in zip(before, faulty, labels, strict=True):
                 at, score = BASELINES[name](history, one)
@@ -106,8 +107,8 @@ def main() -> None:
         where,
         "recall at so many false alarms a meter and month:",
         f"{'':18}" + "".join(f"{budget:>9g}" for budget in BUDGETS),
-        *table("meterwatch", ours),
-        *(line for name, scored in peers.items() for line in table(name, scored)),
+        row("meterwatch", ours),
+        *(row(name, scored) for name, scored in peers.items()),
         f"as shipped: {shipped.recall:.1%} at {shipped.rate:.2f} a month; ordinary months {ordinary.rate:.2f}",
         f"median delay at 1: {np.nanmedian(best.delay_s) / 3600:.1f} h",
         "recall at 1 by kind: "

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 import psutil
 
 from benchmarks._report import RESULTS, keep, machine
-from tests.instances import Instance, wait_for
+from tests.instances import Instance, answers, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +59,7 @@ def measure(instance: Instance) -> dict[str, float]:
     instance.run("replay", YEAR, "--limit", 1000)
     begun = time.perf_counter()
     service = instance.spawn("serve")
-    wait_for("the service", lambda: answers(instance), seconds=60)
+    wait_for("the service", lambda: answers(f"{instance.url}/readyz"), seconds=60)
     figures["service ready"] = time.perf_counter() - begun
     figures["service, resident"] = psutil.Process(service.pid).memory_info().rss / 1e6
 
@@ -91,14 +90,6 @@ def timed(act: Callable[[], object]) -> float:
     begun = time.perf_counter()
     act()
     return time.perf_counter() - begun
-
-
-def answers(instance: Instance) -> bool:
-    """Whether the service is ready."""
-    try:
-        return httpx.get(f"{instance.url}/readyz", timeout=5).is_success
-    except httpx.TransportError:
-        return False
 
 
 def weights(pid: int) -> list[int]:

@@ -74,16 +74,21 @@ def _table() -> bytes:
 
 
 @contextmanager
+def listening(server: ThreadingHTTPServer, over: threading.Event) -> Iterator[None]:
+    """The server answers until the end of the block, where `over` lets go what hangs."""
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def faulty(behind: str, faults: Sequence[str] = ()) -> Iterator[Faulty]:
     """One that listens until the end of the block."""
     server = Faulty(behind)
     server.faults += faults
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with server.behind, listening(server, server.over):
         yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
-        server.behind.close()

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 
 from meterwatch import processes
@@ -47,6 +48,14 @@ def wait_for(what: str, condition: Callable[[], Any], *, seconds: float = PATIEN
             raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
         time.sleep(0.05)
     return found
+
+
+def answers(url: str) -> bool:
+    """Whether a page is there: 200 within five seconds."""
+    try:
+        return httpx.get(url, timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
 
 
 class Instance:

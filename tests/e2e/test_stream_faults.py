@@ -29,7 +29,7 @@ from streaming.accounts import broken_identities
 from streaming.replay import Replay
 from tests.comparing import compare, differences
 from tests.faulty import FAULTS, faulty
-from tests.instances import PATIENCE, ROOT, Instance, wait_for
+from tests.instances import PATIENCE, ROOT, Instance, answers, wait_for
 from tests.mixtures import Mixture
 from tests.small_disk import fill, small_disk
 
@@ -249,28 +249,21 @@ def until_it_judges(instance: Instance, version: str, answers: list[dict[str, An
     wait_for(f"{version} for the client", lambda: answers and answers[-1]["model_version"] == version)
 
 
-def ask_one_by_one(url: str, over: threading.Event, answers: list[dict[str, Any]]) -> None:
+def ask_one_by_one(url: str, over: threading.Event, told: list[dict[str, Any]]) -> None:
     """A client of the service with a meter of its own: a minute a question, with the state that it was answered."""
     meter: dict[str, Any] = {"meter_id": "a client's"}
     with httpx.Client(base_url=url, timeout=60) as client:
-        wait_for("the service", lambda: ready(client))
+        wait_for("the service", lambda: answers(f"{url}/readyz"))
         for minute in itertools.count():
             if over.is_set():
                 return
             at = f"{np.datetime64('2008-01-01T00:00:00') + np.timedelta64(minute, 'm')}Z"
-            told = client.post(
+            answer = client.post(
                 "/v1/score", json={"meters": [{**meter, "readings": [{"at": at, "active_power_kw": 1.0}]}]}
             )
-            answers.append(told.raise_for_status().json())
-            new = answers[-1]["meters"][0]
+            told.append(answer.raise_for_status().json())
+            new = told[-1]["meters"][0]
             meter |= {"state": new["state"], "profile": new["profile"] or meter.get("profile")}
-
-
-def ready(client: httpx.Client) -> bool:
-    try:
-        return client.get("/readyz").is_success
-    except httpx.TransportError:
-        return False
 
 
 def without_names(path: Path) -> None:

@@ -28,6 +28,7 @@ from streaming.errors import StreamError
 from streaming.metrics import StreamMetrics
 from streaming.records import newest
 from streaming.webhook import Webhook
+from tests.faulty import listening
 from tests.instances import BIN, PATIENCE, ROOT, Instance, free_port, wait_for
 from tests.unit.test_outbox import commit, event, folded
 
@@ -119,14 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     server = Receiver()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with listening(server, server.over):
         yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ import yaml
 from meterwatch.settings import Settings
 from meterwatch.storage import champions, labels, models
 from tests.households import YEAR, household
-from tests.instances import ROOT, free_port, wait_for
+from tests.instances import ROOT, answers, free_port, wait_for
 from tests.pipeline import DVC, RAW, SMALL, STAGES, clone, dvc, git, ran, settings, told
 from tests.stored import event, store
 from tests.unit.test_pipeline import sources
@@ -176,7 +176,7 @@ def test_mlflow_serves_the_champion_with_the_detectors_verdicts(project: Path) -
     with subprocess.Popen(command, cwd=project, env=environment, start_new_session=True) as server:
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                wait_for("the server", lambda: _answers(client), seconds=180)
+                wait_for("the server", lambda: answers(f"http://127.0.0.1:{port}/health"), seconds=180)
                 told = client.post("/invocations", content=asked, headers={"Content-Type": "application/json"}).json()
         finally:
             os.killpg(server.pid, signal.SIGTERM)
@@ -185,13 +185,6 @@ def test_mlflow_serves_the_champion_with_the_detectors_verdicts(project: Path) -
     np.testing.assert_array_equal(scores, expected.score)
     assert [one["anomalous"] for one in told["predictions"]] == expected.anomalous.tolist()
     assert np.isfinite(scores).any()
-
-
-def _answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/health").is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_a_parameter_runs_what_depends_on_it_and_the_new_model_meets_the_champion_at_the_gate(project: Path) -> None:

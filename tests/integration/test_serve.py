@@ -18,7 +18,7 @@ from meterwatch.settings import Settings
 from serving.app import ServeError, create_app, serve
 from serving.client import Client, ServiceRefused, ServiceUnavailable
 from tests.households import START
-from tests.instances import PATIENCE, free_port, wait_for
+from tests.instances import PATIENCE, answers, free_port, wait_for
 from tests.served import Found, listening
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ from tests.stored import event, store
 at, channels = household(days=1, seed=6, start=START + 86_400 * int(sys.argv[2]))
 store(Path(sys.argv[1]), "h", at, channels, events=[event(int(sys.argv[2]), "h", int(at[0]), None)])
 """
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
